@@ -1,0 +1,110 @@
+"""Which implementation of an operation runs.
+
+Every hot operation has a reference in plain torch, which is its specification, and may have faster backends. The
+choice is made, in this order, by the argument ``backend=``, by the context manager :func:`use_backend`, and by the
+environment variable ``GEOMLIB_BACKEND``; the default ``"auto"`` takes the fastest that can serve the given tensors.
+A backend asked for by name is used or an error says why it cannot be.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import difflib
+import functools
+import importlib.util
+import os
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from geomlib.errors import InvalidInput, MissingDependency
+
+__all__ = ["BACKENDS", "available_backends", "choose", "use_backend"]
+
+BACKENDS = ("auto", "torch", "cpu")
+
+_requested: contextvars.ContextVar[str | None] = contextvars.ContextVar("geomlib_backend", default=None)
+
+
+def _checked(name: str, origin: str) -> str:
+    if name not in BACKENDS:
+        hint = difflib.get_close_matches(name, BACKENDS, 1)
+        fix = f" Did you mean {hint[0]!r}?" if hint else ""
+        raise InvalidInput(f"{origin}: unknown backend {name!r}, expected one of {', '.join(BACKENDS)}.{fix}")
+    return name
+
+
+@contextlib.contextmanager
+def use_backend(name: str) -> Iterator[None]:
+    """Choose the backend of every operation called inside the block.
+
+    >>> with use_backend("torch"):
+    ...     pass
+    """
+    token = _requested.set(_checked(name, "use_backend"))
+    try:
+        yield
+    finally:
+        _requested.reset(token)
+
+
+@functools.cache
+def _numba_missing() -> str | None:
+    if importlib.util.find_spec("numba") is None:
+        return "numba is not installed (pip install 'geomlib-torch[cpu]')"
+    return None
+
+
+def available_backends() -> dict[str, str]:
+    """Return every backend with ``"available"`` or the reason why it is not."""
+    return {"torch": "available", "cpu": _numba_missing() or "available"}
+
+
+def _inside_transform() -> bool:
+    """Tracing and functorch transforms see torch operations only, not compiled loops."""
+    if torch.compiler.is_compiling():
+        return True
+    peek = getattr(torch._C._functorch, "peek_interpreter_stack", None)
+    return peek is not None and peek() is not None
+
+
+def _refusal(tensors: tuple[Tensor, ...]) -> str | None:
+    """Say why the Numba kernels cannot serve these tensors, or None if they can."""
+    dtype = tensors[0].dtype
+    for t in tensors:
+        if t.device.type != "cpu":
+            return f"a tensor is on {t.device}, the cpu backend needs CPU tensors"
+        if t.dtype != dtype:
+            return f"the tensors mix {dtype} and {t.dtype}"
+        if type(t) not in (Tensor, torch.nn.Parameter):
+            return f"a tensor is a {type(t).__name__}"
+    if dtype not in (torch.float32, torch.float64):
+        return f"dtype {dtype} is not float32 or float64"
+    if _inside_transform():
+        return "the call is being traced or transformed by torch"
+    return None
+
+
+def choose(op: str, tensors: tuple[Tensor, ...], backend: str | None = None) -> str:
+    """Return ``"torch"`` or ``"cpu"`` for one call of the operation named ``op``.
+
+    Raises:
+        InvalidInput: a backend was asked for by name and cannot serve these tensors.
+        MissingDependency: the package of the backend asked for is not installed.
+    """
+    name = backend or _requested.get() or os.environ.get("GEOMLIB_BACKEND") or "auto"
+    name = _checked(name, op)
+    if name == "torch":
+        return name
+    missing = _numba_missing()
+    if missing is None:
+        refusal = _refusal(tensors)
+        if refusal is None:
+            return "cpu"
+        if name == "cpu":
+            raise InvalidInput(f"{op}: backend 'cpu' was asked for, but {refusal}. Use backend='auto' or 'torch'.")
+    elif name == "cpu":
+        raise MissingDependency(f"{op}: backend 'cpu' was asked for, but {missing}.")
+    return "torch"
