@@ -5,7 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from geomlib.errors import InvalidInput
+
 __all__ = ["complete_cell", "image_counts", "wrap"]
+
+# Cells from the origin at which a position in float64 still resolves 1e-4 of a cell.
+_FARTHEST = 1e11
 
 
 def complete_cell(cell: Tensor, pbc: Tensor) -> Tensor:  # (3, 3), (3,) -> (3, 3)
@@ -36,6 +41,16 @@ def image_counts(cell: Tensor, pbc: Tensor, cutoff: float) -> list[int]:  # comp
 
 
 def wrap(pos: Tensor, cell: Tensor, pbc: Tensor) -> tuple[Tensor, Tensor]:  # (n, 3), completed cell
-    """Return wrapped positions and the whole lattice vectors (n, 3) int64 that were taken away."""
+    """Return wrapped positions and the whole lattice vectors (n, 3) int64 that were taken away.
+
+    Raises:
+        InvalidInput: an atom is so many cells away that its place in the cell is lost in float64.
+    """
     offset = torch.floor(pos @ torch.linalg.inv(cell)) * pbc
+    if pos.numel() and float(offset.abs().max()) > _FARTHEST:
+        atom = int(offset.abs().amax(1).argmax())
+        raise InvalidInput(
+            f"half_pairs: `pos` has an atom {pos[atom].tolist()} Å, more than {_FARTHEST:.0e} cells from the "
+            "origin: its place inside the cell is lost to rounding. Wrap the positions before."
+        )
     return pos - offset @ cell, offset.long()
