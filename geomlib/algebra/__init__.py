@@ -1,4 +1,4 @@
-"""Pure functions and small frozen classes: groups, representations, Cartesian tensors. No ``nn.Module``, no I/O."""
+"""Pure functions and small frozen classes: groups, representations, Cartesian tensors."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 r"""Groups: named sets of transformations that can be sampled, composed and inverted.
 
-Sampling is *stratified*: a group lists its connected components and is asked for an element of each one, so a test
-never misses the reflections by chance.
+Sampling is *stratified*: a group lists its connected components and is asked for an element of each one, so a
+test never misses the reflections by chance.
 
 >>> import torch
 >>> group = parse_group("O(3)*S_n").sized(5)
@@ -9,6 +9,7 @@ never misses the reflections by chance.
 ['proper, even', 'proper, odd', 'improper, even', 'improper, odd']
 """
 
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 from __future__ import annotations
 
 import difflib
@@ -93,7 +94,7 @@ def inverse(g: Element) -> Element:
 
 
 def rotation(axis: Tensor, angle: float) -> Tensor:  # (3,) -> (3, 3)
-    r"""Return :math:`\mathbb 1 + \sin\theta\,[a]_\times + (1 - \cos\theta)[a]_\times^2` for the unit axis of ``axis``.
+    r"""Return :math:`\mathbb 1 + \sin\theta\,[a]_\times + (1 - \cos\theta)[a]_\times^2` about ``axis``.
 
     >>> rotation(torch.tensor([0.0, 0.0, 1.0]), math.pi / 2)[:, 0].round(decimals=6) + 0.0
     tensor([0., 1., 0.], dtype=torch.float64)
@@ -139,7 +140,7 @@ class Group(ABC):
 
     @abstractmethod
     def generators(self, generator: Generator) -> list[Element]:
-        """Return elements that generate a dense subgroup: one per continuous direction and per discrete coset."""
+        """Return elements that generate a dense subgroup: one per continuous direction and discrete coset."""
 
     def sized(self, nodes: int) -> Group:
         """Return the group acting on this number of nodes; only permutations depend on it."""
@@ -211,7 +212,7 @@ class Euclidean(Group):
         return Element(linear, self._shift(generator, scale), label=component)
 
     def special(self, generator: Generator) -> list[Element]:
-        """Return the identity, half turns, angles near 0 and pi, inversion, mirrors and one rotoreflection (n = 3)."""
+        """Return identity, half turns, angles near 0 and pi, inversion, mirrors, a rotoreflection (n = 3)."""
         found: dict[str, Tensor] = {"identity": self.identity().linear}
         if self.rotations and self.n == 3:
             x, y, z = torch.eye(3, dtype=torch.float64)
@@ -391,17 +392,17 @@ def _factor(text: str, whole: str) -> Group:
     known = ["O(3)", "SO(3)", "E(3)", "SE(3)", "T(3)", "S_n"]
     near = difflib.get_close_matches(text, known, n=1, cutoff=0.4)
     raise InvalidInput(
-        f"group {whole!r}: unknown factor {text!r}. Expected {', '.join(known)}, or a product such as 'E(3)*S_n'."
+        f"group {whole!r}: unknown factor {text!r}. Expected {', '.join(known)}, or a product 'E(3)*S_n'."
         + (f" Did you mean {near[0]!r}?" if near else "")
     )
 
 
 @lru_cache(maxsize=64)
 def parse_group(text: str) -> Group:
-    """Return the group named by ``text``: ``O(n)``, ``SO(n)``, ``E(n)``, ``SE(n)``, ``T(n)``, ``S_n`` or a product.
+    """Return the group of this name: ``O(n)``, ``SO(n)``, ``E(n)``, ``SE(n)``, ``T(n)``, ``S_n``, a product.
 
-    ``reflections``, ``rotations``, ``translations`` and ``permutations`` are accepted too: the elements that a
-    declaration may claim to break.
+    ``reflections``, ``rotations``, ``translations`` and ``permutations`` are accepted too: the elements that
+    a declaration may claim to break.
 
     Raises:
         InvalidInput: unknown factor.

@@ -1,8 +1,8 @@
 r"""Representations: how an element of a group acts on a tensor of a given type.
 
-All matrices are made in float64 directly from the entries of Q, never through Euler angles or quaternions, which
-lose eight digits near the identity. Improper elements enter through the parity, :math:`\rho(Q) = \det(Q)^{[p = -1]}
-D^l(\det(Q)\, Q)`.
+All matrices are made in float64 directly from the entries of Q, never through Euler angles or quaternions,
+which lose eight digits near the identity. Improper elements enter through the parity,
+:math:`\rho(Q) = \det(Q)^{[p = -1]} D^l(\det(Q)\, Q)`.
 
 A representation is checked when it is first used or registered: :math:`\rho(e) = 1`,
 :math:`\rho(gh) = \rho(g)\rho(h)` and :math:`\rho(g^{-1})\rho(g) = 1` to 1e-12.
@@ -14,6 +14,7 @@ A representation is checked when it is first used or registered: :math:`\rho(e) 
 tensor([[0., 1., 0.]])
 """
 
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 from __future__ import annotations
 
 import math
@@ -47,8 +48,8 @@ TOLERANCE = 1e-12
 def symmetric_traceless_basis() -> Tensor:  # (5, 3, 3)
     r"""Return the orthonormal symmetric traceless matrices in e3nn's order of l = 2.
 
-    The coefficients of S are :math:`\sqrt2 S_{xz}, \sqrt2 S_{xy}, \sqrt{3/2}\,S_{yy}, \sqrt2 S_{yz}, (S_{zz} -
-    S_{xx})/\sqrt2`.
+    The coefficients of S are
+    :math:`\sqrt2 S_{xz}, \sqrt2 S_{xy}, \sqrt{3/2}\,S_{yy}, \sqrt2 S_{yz}, (S_{zz} - S_{xx})/\sqrt2`.
     """
     basis = torch.zeros(5, 3, 3, dtype=torch.float64)
     x, y, z = 0, 1, 2
@@ -62,8 +63,8 @@ def symmetric_traceless_basis() -> Tensor:  # (5, 3, 3)
 def irrep_matrix(degree: int, parity: int, q: Tensor) -> Tensor:  # (3, 3) -> (2l+1, 2l+1)
     r"""Return :math:`\rho(Q)` of one irrep, l <= 2.
 
-    :math:`D^1(R) = R` in the order (x, y, z), and :math:`D^2(R)_{kl} = \langle E_k, R E_l R^\top\rangle` with the
-    basis of `symmetric_traceless_basis`.
+    :math:`D^1(R) = R` in the order (x, y, z), and :math:`D^2(R)_{kl} = \langle E_k, R E_l R^\top\rangle` with
+    the basis of `symmetric_traceless_basis`.
 
     Args:
         degree: l.
@@ -250,8 +251,8 @@ def _certified(name: str, rho: Representation) -> Representation:
     error = check_representation(rho.matrix)
     if not error <= TOLERANCE:
         raise InvalidInput(
-            f"representation {name!r} is not one: rho(e) = 1, rho(gh) = rho(g) rho(h) and rho(g^-1) rho(g) = 1 fail by "
-            f"{error:.1e}, allowed {TOLERANCE:.0e}. Check the order of factors and the parity."
+            f"representation {name!r} is not one: rho(e) = 1, rho(gh) = rho(g) rho(h), rho(g^-1) rho(g) = 1 "
+            f"fail by {error:.1e}, allowed {TOLERANCE:.0e}. Check the order of factors and the parity."
         )
     return rho
 
@@ -298,7 +299,7 @@ def matrix(type_: TensorType | str, g: Element) -> Tensor:
 
 
 def act(type_: TensorType | str, g: Element, x: Tensor, *, name: str = "x") -> Tensor:
-    """Return ``g`` acting on ``x``: the representation on its axis, the permutations on rows and node numbers.
+    """Return ``g`` acting on ``x``: the representation on its axis, permutations on rows and node numbers.
 
     Args:
         type_: how ``x`` transforms.
@@ -326,8 +327,8 @@ def permute(x: Tensor, order: Tensor, axis: int, name: str = "x") -> Tensor:
     """Return ``x`` with row k moved to row ``order[k]`` of ``axis``."""
     if x.dim() == 0 or x.shape[axis] != order.numel():
         raise InvalidInput(
-            f"`{name}` of shape {tuple(x.shape)} is typed as one row per node or edge, but the permutation has "
-            f"{order.numel()} entries. Check its scope."
+            f"`{name}` of shape {tuple(x.shape)} is typed as one row per node or edge, but the permutation "
+            f"has {order.numel()} entries. Check its scope."
         )
     return x.index_select(axis, torch.argsort(order).to(x.device))
 
@@ -336,7 +337,8 @@ def _relabel(x: Tensor, g: Element, name: str) -> Tensor:
     if g.nodes is not None and x.numel():
         if int(x.min()) < 0 or int(x.max()) >= g.nodes.numel():
             raise InvalidInput(
-                f"`{name}` is typed `index` but holds {int(x.min())}..{int(x.max())}, not node numbers 0..{g.nodes.numel() - 1}."
+                f"`{name}` is typed `index` but holds {int(x.min())}..{int(x.max())}, "
+                f"not node numbers 0..{g.nodes.numel() - 1}."
             )
         x = g.nodes.to(x.device)[x]
     return x if g.edges is None else permute(x, g.edges, -1, name)
@@ -354,6 +356,6 @@ def _check_shape(t: TensorType, g: Element, x: Tensor, name: str) -> None:
     if x.dim() < axes or any(size != want for size in where):
         found = where[0] if x.dim() >= axes and len(where) else None
         raise InvalidInput(
-            f"`{name}` has shape {tuple(x.shape)}, but type {str(t)!r} acts on {'an axis' if axes == 1 else 'axes'} of "
+            f"`{name}` has shape {tuple(x.shape)}, but type {str(t)!r} acts on axes of "
             f"length {want}, found {found}. Did you drop a channel or name the wrong type?"
         )

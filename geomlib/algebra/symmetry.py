@@ -31,7 +31,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Literal, TypeAlias, cast
+from typing import Literal, TypeAlias
 
 from geomlib.algebra.groups import parse_group
 from geomlib.errors import InvalidInput
@@ -156,7 +156,7 @@ def parse_irreps(text: str) -> tuple[Irrep, ...]:
         match = _IRREP.fullmatch(term)
         if match is None:
             raise InvalidInput(
-                f"irreps {text!r}: {term!r} is not a term. Expected terms such as '8x0e' or '1o', joined by '+'."
+                f"irreps {text!r}: {term!r} is not a term. Expected '8x0e' or '1o', joined by '+'."
             )
         mul, degree, parity = match.groups()
         if int(degree) > MAX_L:
@@ -187,9 +187,10 @@ def parse_type(text: str) -> TensorType:
         prefix, body = (part.strip() for part in body.split(":", 1))
         if prefix not in SCOPES:
             raise InvalidInput(
-                f"type {text!r}: unknown scope {prefix!r}. Expected one of {', '.join(SCOPES)}.{closest(prefix, SCOPES)}"
+                f"type {text!r}: unknown scope {prefix!r}. Expected one of {', '.join(SCOPES)}."
+                + closest(prefix, SCOPES)
             )
-        scope = cast(Scope, prefix)
+        scope = prefix
     if body in KINDS:
         return TensorType(body, scope)
     tensor = _TENSOR.fullmatch(body)
@@ -217,13 +218,13 @@ class Symmetry:
         outputs: one type, one per element of a returned tuple, or a dict for a returned dict.
         exact: whether the promise holds to round-off; if not, ``rtol`` says how well.
         rtol: relative error of a promise that is not exact (a quadrature, a grid).
-        breaks: what is *claimed not to hold*, for example ``("reflections",)`` for a module that sees handedness.
+        breaks: what is *claimed not to hold*: ``("reflections",)`` for a module that sees handedness.
 
     Raises:
         InvalidInput: unknown group, type or break; ``exact=False`` without ``rtol``.
 
-    >>> Symmetry("E(3)*S_n", {"z": "node:inv", "pos": "node:point"}, {"energy": "graph:scalar"}).input_types()["pos"].kind
-    'point'
+    >>> Symmetry("E(3)*S_n", {"z": "inv", "pos": "point"}, "graph:scalar").input_types()["pos"].scope
+    'node'
     """
 
     group: str = "E(3)*S_n"
@@ -243,12 +244,13 @@ class Symmetry:
             )
         if isinstance(self.breaks, str):  # pyright: ignore[reportUnnecessaryIsInstance] - a usual slip
             raise InvalidInput(
-                f"Symmetry: breaks is a tuple of names, got the string {self.breaks!r}. Write ({self.breaks!r},)."
+                f"Symmetry: breaks is a tuple of names, got a string. Write ({self.breaks!r},)."
             )
         for name in self.breaks:
             if name not in BREAKS:
                 raise InvalidInput(
-                    f"Symmetry: unknown entry {name!r} in breaks. Expected {', '.join(BREAKS)}.{closest(name, BREAKS)}"
+                    f"Symmetry: unknown entry {name!r} in breaks. Expected {', '.join(BREAKS)}."
+                    + closest(name, BREAKS)
                 )
 
     def input_types(self) -> dict[str, TensorType]:
@@ -256,7 +258,7 @@ class Symmetry:
         return {name: parse_type(text).named(name) for name, text in self.inputs.items()}
 
     def output_types(self) -> dict[str, TensorType]:
-        """Return the parsed output types by name: ``out`` for a single tensor, ``0``, ``1``, ... for a tuple."""
+        """Return the parsed output types by name: ``out`` for one tensor, ``0``, ``1``, ... for a tuple."""
         return {name: parse_type(text).named(name) for name, text in self.output_texts().items()}
 
     def output_texts(self) -> dict[str, str]:
