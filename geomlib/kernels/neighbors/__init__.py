@@ -8,5 +8,6 @@ from __future__ import annotations
 
 from geomlib.kernels.neighbors.pairs import HalfPairs
 from geomlib.kernels.neighbors.search import half_pairs
+from geomlib.kernels.neighbors.verlet import VerletPairs
 
-__all__ = ["HalfPairs", "half_pairs"]
+__all__ = ["HalfPairs", "VerletPairs", "half_pairs"]

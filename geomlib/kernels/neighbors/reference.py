@@ -17,6 +17,7 @@ __all__ = [
     "is_positive",
     "members",
     "search_radius",
+    "within",
 ]
 
 # Candidates held at once: about 100 bytes each.
@@ -155,19 +156,26 @@ def finish(args: SearchInput, i: Tensor, j: Tensor, shift: Tensor) -> HalfPairs:
 
     Every search ends here, so all of them decide alike about a pair that lies on the cutoff.
     """
-    assert args.cell is not None
-    vectors = shift.to(args.pos.dtype)
-    if args.batch is None or args.cell.shape[0] == 1:
-        vectors = vectors @ args.cell[0]
-    else:
-        vectors = (vectors.unsqueeze(1) @ args.cell[args.batch[i]]).squeeze(1)
-    d = args.pos[j] - args.pos[i] + vectors
-    keep = (d * d).sum(1) < args.cutoff * args.cutoff
-    if not bool(keep.all()):
-        keep = keep.nonzero().squeeze(1)
-        i, j, shift = i[keep], j[keep], shift[keep]
+    i, j, shift = within(args, HalfPairs(i, j, shift))
     rank = _lexicographic(i, j, shift, args.pos.shape[0])
     return HalfPairs(i[rank], j[rank], shift[rank])
+
+
+def within(args: SearchInput, pairs: HalfPairs) -> HalfPairs:
+    """Return those of the pairs that lie within the cutoff, in the same order."""
+    i, j, shift = pairs
+    d = args.pos.index_select(0, j) - args.pos.index_select(0, i)
+    if args.cell is not None:
+        vectors = shift.to(args.pos.dtype)
+        if args.batch is None or args.cell.shape[0] == 1:
+            d = d + vectors @ args.cell[0]
+        else:
+            d = d + (vectors.unsqueeze(1) @ args.cell[args.batch[i]]).squeeze(1)
+    keep = (d * d).sum(1) < args.cutoff * args.cutoff
+    if bool(keep.all()):
+        return pairs
+    keep = keep.nonzero().squeeze(1)
+    return HalfPairs(i[keep], j[keep], shift[keep])
 
 
 def _lexicographic(i: Tensor, j: Tensor, shift: Tensor, n: int) -> Tensor:

@@ -1,0 +1,48 @@
+"""Bridges to other programs: checkpoints, weights of torchmd-net, the ASE calculator, molecular dynamics.
+
+Everything is imported on first use, so that no optional package is needed before it is.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from geomlib.interop.ase_calculator import ASECalculator
+    from geomlib.interop.checkpoint import load_model, save_model
+    from geomlib.interop.dynamics import MDResult, run_md
+    from geomlib.interop.ensemble import Ensemble
+    from geomlib.interop.torchmdnet import load_torchmdnet, to_torchmdnet_state_dict
+
+__all__ = [
+    "ASECalculator",
+    "Ensemble",
+    "MDResult",
+    "load_model",
+    "load_torchmdnet",
+    "run_md",
+    "save_model",
+    "to_torchmdnet_state_dict",
+]
+
+_HOME = {
+    "ASECalculator": "ase_calculator",
+    "Ensemble": "ensemble",
+    "MDResult": "dynamics",
+    "load_model": "checkpoint",
+    "load_torchmdnet": "torchmdnet",
+    "run_md": "dynamics",
+    "save_model": "checkpoint",
+    "to_torchmdnet_state_dict": "torchmdnet",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(importlib.import_module(f"geomlib.interop.{_HOME[name]}"), name)
+    raise AttributeError(f"module 'geomlib.interop' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
