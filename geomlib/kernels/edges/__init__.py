@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from geomlib.kernels.arrays import array, features, major
 from geomlib.kernels.dispatch import choose
 from geomlib.kernels.differentiable import FusedOperation
 from geomlib.kernels.edges import reference
@@ -81,20 +82,6 @@ def edge_embedding(
     return reference.edge_embedding(edges, (weight, direction, receiver, sender))
 
 
-def _major(x: Tensor) -> Any:  # (N, 9, C) -> array (9, N, C)
-    return x.detach().transpose(0, 1).contiguous().numpy()
-
-
-def _array(x: Tensor) -> Any:
-    return x.detach().contiguous().numpy()
-
-
-def _features(like: Tensor, *shape: int) -> tuple[Tensor, Any]:
-    """Return uninitialised (N, 9, C) features stored component-major, and the array (9, N, C) behind them."""
-    out = torch.empty((9, *shape), dtype=like.dtype)
-    return out.transpose(0, 1), out.numpy()
-
-
 def _loop_row(edges: EdgeList) -> int:
     return edges.num_pairs if edges.loops else -1
 
@@ -106,8 +93,8 @@ def _lists(csr: CSR) -> tuple[Any, Any, Any]:
 def _message(csr: CSR, edges: EdgeList, weight: Tensor, x: Tensor) -> Tensor:
     from geomlib.kernels.edges import cpu
 
-    out, array = _features(x, x.shape[0], x.shape[2])
-    cpu.message(*_lists(csr), _loop_row(edges), _array(weight), _major(x), array)
+    out, a = features(x)
+    cpu.message(*_lists(csr), _loop_row(edges), array(weight), major(x), a)
     return out
 
 
@@ -115,7 +102,7 @@ def _pair_inner(edges: EdgeList, g: Tensor, x: Tensor) -> Tensor:
     from geomlib.kernels.edges import cpu
 
     out = torch.empty((edges.num_rows, 3, x.shape[2]), dtype=x.dtype)
-    cpu.pair_inner(edges.i.numpy(), edges.j.numpy(), edges.both, _loop_row(edges), _major(g), _major(x), out.numpy())
+    cpu.pair_inner(edges.i.numpy(), edges.j.numpy(), edges.both, _loop_row(edges), major(g), major(x), out.numpy())
     return out
 
 
@@ -144,9 +131,9 @@ def _message_double_backward(
     d_grad: Maybe = None
     if needs[0]:
         if a is not None and b is not None:
-            d_grad, out = _features(x, x.shape[0], x.shape[2])
+            d_grad, out = features(x)
             lists = _lists(edges.csr)
-            cpu.message_two(*lists, _loop_row(edges), _array(a), _major(x), _array(weight), _major(b), out)
+            cpu.message_two(*lists, _loop_row(edges), array(a), major(x), array(weight), major(b), out)
         elif a is not None:
             d_grad = _message(edges.csr, edges, a, x)
         elif b is not None:
@@ -169,9 +156,9 @@ def _embedding_lists(edges: EdgeList, like: Tensor) -> tuple[Any, ...]:
 def _embedding_forward(edges: EdgeList, tensors: tuple[Tensor, ...]) -> Tensor:
     from geomlib.kernels.edges import cpu
 
-    out, array = _features(tensors[2], *tensors[2].shape)
-    cpu.embedding(*_embedding_lists(edges, out), *map(_array, tensors), array)
-    return out
+    out = torch.empty((9, *tensors[2].shape), dtype=tensors[2].dtype)
+    cpu.embedding(*_embedding_lists(edges, out), *map(array, tensors), out.numpy())
+    return out.transpose(0, 1)
 
 
 def _embedding_backward(
@@ -182,7 +169,7 @@ def _embedding_backward(
     grads = [torch.zeros(t.shape, dtype=t.dtype) for t in tensors]
     lists = _embedding_lists(edges, grad)
     cpu.embedding_backward(
-        *lists, *map(_array, tensors), _major(grad), bool(needs[1]), *(g.numpy() for g in grads)
+        *lists, *map(array, tensors), major(grad), bool(needs[1]), *(g.numpy() for g in grads)
     )
     return tuple(g if n else None for g, n in zip(grads, needs, strict=True))
 
@@ -200,12 +187,16 @@ def _embedding_double_backward(
     grads = [torch.zeros(t.shape, dtype=t.dtype) for t in tensors]
     d_grad = torch.zeros((9, *tensors[2].shape), dtype=grad.dtype)
     cpu.embedding_double_backward(
-        *_embedding_lists(edges, grad), *map(_array, tensors), _major(grad), *map(_array, full), bool(needs[2]),
+        *_embedding_lists(edges, grad), *map(array, tensors), major(grad), *map(array, full), bool(needs[2]),
         *(g.numpy() for g in grads), d_grad.numpy(),
     )  # fmt: skip
     return tuple(g if n else None for g, n in zip([d_grad.transpose(0, 1), *grads], needs, strict=True))
 
 
 _EMBEDDING = FusedOperation(
-    reference.edge_embedding, _embedding_forward, _embedding_backward, _embedding_double_backward
+    reference.edge_embedding,
+    _embedding_forward,
+    _embedding_backward,
+    _embedding_double_backward,
+    parameters=(2, 3),
 )

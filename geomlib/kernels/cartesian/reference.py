@@ -1,0 +1,31 @@
+"""The per-atom operations on compact tensors in plain torch: their specification."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from geomlib.algebra.cartesian import PART_SLICES, compose, decompose
+
+__all__ = ["normalize", "part_linear", "product"]
+
+
+def normalize(_: None, tensors: tuple[Tensor, ...]) -> Tensor:
+    """See :func:`geomlib.kernels.cartesian.normalize`."""
+    (x,) = tensors
+    return x / (x.square().sum(-2, keepdim=True) + 1.0)
+
+
+def product(symmetric: bool, tensors: tuple[Tensor, ...]) -> Tensor:
+    """See :func:`geomlib.kernels.cartesian.product`."""
+    x, y, scale = tensors
+    a, b = compose(x), compose(y)
+    c = torch.einsum("ncij,ncjk->ncik", a, b)
+    c = c + torch.einsum("ncij,ncjk->ncik", b, a) if symmetric else 2.0 * c
+    return decompose(c) * scale[:, None, None]
+
+
+def part_linear(_: None, tensors: tuple[Tensor, ...]) -> Tensor:
+    """See :func:`geomlib.kernels.cartesian.part_linear`."""
+    x, weight = tensors
+    return torch.cat([x[:, rows] @ w.T for rows, w in zip(PART_SLICES, weight, strict=True)], 1)

@@ -1,0 +1,21 @@
+"""Models: one file each, and the registry that names them."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from geomlib.zoo.registry import create_model, list_models, model_card, model_class, register_model
+
+if TYPE_CHECKING:
+    from geomlib.zoo.tensornet import TensorNet
+
+__all__ = ["TensorNet", "create_model", "list_models", "model_card", "model_class", "register_model"]
+
+_LAZY = {"TensorNet": "geomlib.zoo.tensornet"}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(importlib.import_module(_LAZY[name]), name)
+    raise AttributeError(f"module 'geomlib.zoo' has no attribute {name!r}")
