@@ -225,7 +225,7 @@ def _record(atoms: Any, time_fs: float) -> dict[str, Any]:
 
 def _pack(atoms: Any, rows: list[dict[str, Any]], charge: float, source: str) -> Structures:
     count, n = len(rows), len(atoms)
-    return Structures(
+    values: dict[str, Any] = dict(
         z=np.tile(atoms.get_atomic_numbers(), count),
         pos=np.concatenate([r["pos"] for r in rows]),
         ptr=np.arange(count + 1) * n,
@@ -239,10 +239,9 @@ def _pack(atoms: Any, rows: list[dict[str, Any]], charge: float, source: str) ->
             "charges": np.concatenate([r["charges"] for r in rows]),
             "time_fs": np.array([r["time_fs"] for r in rows]),
             "temperature": np.array([r["temperature"] for r in rows]),
-        },  # type: ignore[arg-type]
-        graph_extra=frozenset({"dipole", "time_fs", "temperature"}),
-        source=source,
+        },
     )
+    return Structures(**values, graph_extra=frozenset({"dipole", "time_fs", "temperature"}), source=source)
 
 
 def single_points(structures: Structures, method: str = "gfn2-xtb") -> Structures:

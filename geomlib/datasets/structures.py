@@ -230,7 +230,8 @@ class Structures:
         atoms = torch.arange(int(ptr[-1]), device=ptr.device) + torch.repeat_interleave(
             self.ptr[chosen] - ptr[:-1], counts
         )
-        graph = {n: getattr(self, n) for n in ("energy", "stress", "cell", "pbc", "charge")}
+        graph: dict[str, Any] = {n: getattr(self, n) for n in ("energy", "stress", "cell", "pbc", "charge")}
+        graph = {n: None if v is None else v[chosen] for n, v in graph.items()}
         picked = chosen.tolist()
         return Structures(
             z=self.z[atoms],
@@ -241,7 +242,7 @@ class Structures:
             graph_extra=self.graph_extra,
             text={k: tuple(v[i] for i in picked) for k, v in self.text.items()},
             source=self.source,
-            **{n: None if v is None else v[chosen] for n, v in graph.items()},
+            **graph,
         )
 
     @staticmethod

@@ -100,7 +100,7 @@ class Units:
     Example:
         >>> from geomlib.datasets.units import Units
         >>> round(Units.parse("kcal/mol").energy_factor, 9)
-        0.04336411
+        0.043364104
         >>> round(Units.parse({"energy": "Hartree", "forces": "Hartree/Bohr"}).forces_factor, 5)
         51.42207
     """
