@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from geomlib.algebra.cartesian import directions
 from geomlib.errors import InvalidInput
 from geomlib.kernels.edges import EdgeList
+from geomlib.kernels.geometry import bond_geometry
+from geomlib.layers.radial import RadialBasis
 
 __all__ = ["MIN_DISTANCE", "Bonds"]
 
@@ -36,15 +37,20 @@ class Bonds:
     track_parameters: bool = True
     length: Tensor = field(init=False)  # (rows,), 0 for the self loops
     direction: Tensor = field(init=False)  # (P, 9)
+    _bases: dict[int, tuple[Tensor, Tensor]] = field(init=False, default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
-        length = torch.linalg.vector_norm(self.vec, dim=-1)
-        if length.numel() and not torch.compiler.is_compiling():
-            self._check(length.detach())
-        object.__setattr__(self, "direction", directions(self.vec / length[:, None]))
-        if self.edges.loops:
-            length = torch.cat([length, length.new_zeros(1)])
+        length, direction = bond_geometry(self.vec, loop=self.edges.loops, second_order=self.second_order)
+        if self.edges.num_pairs and not torch.compiler.is_compiling():
+            self._check(length.detach()[: self.edges.num_pairs])
         object.__setattr__(self, "length", length)
+        object.__setattr__(self, "direction", direction)
+
+    def basis_with_slope(self, basis: RadialBasis) -> tuple[Tensor, Tensor]:
+        """Return ``basis.with_slope`` of the lengths, evaluated once for all layers that share the basis."""
+        if id(basis) not in self._bases:
+            self._bases[id(basis)] = basis.with_slope(self.length.detach())
+        return self._bases[id(basis)]
 
     @staticmethod
     def from_edge_index(edge_index: Tensor, edge_vec: Tensor, num_nodes: int, *, loops: bool = True) -> Bonds:

@@ -43,7 +43,7 @@ class RadialNetwork(nn.Module):
                     h = nn.functional.silu(h)
             return basis.envelope(r)[0][:, None] * h
         with torch.set_grad_enabled(bonds.track_parameters):
-            dual = self._dual(*basis.with_slope(r.detach()))
+            dual = self._dual(*bonds.basis_with_slope(basis))
         return attach_slope(r, dual)
 
     def _dual(self, dual: Tensor, envelope: Tensor) -> Tensor:  # (2, rows, R), (2, rows) -> (2, rows, K)

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from geomlib.algebra.cartesian import compose, part_norms2
+from geomlib.algebra.cartesian import compose
 from geomlib.algebra.symmetry import Symmetry
-from geomlib.kernels.cartesian import part_linear
+from geomlib.kernels.cartesian import part_linear, part_norms
 from geomlib.layers._init import part_weight
 
 __all__ = ["CartesianReadout", "ScalarHead", "SymmetricHead", "VectorHead"]
@@ -37,7 +37,7 @@ class CartesianReadout(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:  # (N, 9, C) -> (N, C)
         """Return the invariants of every atom."""
-        return nn.functional.silu(self.linear(self.norm(part_norms2(x).flatten(1))))
+        return nn.functional.silu(self.linear(self.norm(part_norms(x).flatten(1))))
 
     @property
     def symmetry(self) -> Symmetry:

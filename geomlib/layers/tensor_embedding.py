@@ -7,10 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from geomlib.algebra.cartesian import part_norms2
 from geomlib.algebra.symmetry import Symmetry
 from geomlib.errors import InvalidInput
-from geomlib.kernels.cartesian import part_linear
+from geomlib.kernels.cartesian import gate_parts, part_linear, part_norms
 from geomlib.kernels.edges import edge_embedding
 from geomlib.layers._init import part_weight
 from geomlib.layers.bonds import Bonds
@@ -91,10 +90,10 @@ class TensorEmbedding(nn.Module):
         x = edge_embedding(
             weight, bonds.direction, receiver, sender, bonds.edges, second_order_geometry=bonds.second_order
         )
-        h = self.norm(part_norms2(x).sum(1))
+        h = self.norm(part_norms(x).sum(1))
         for linear in self.gates:
             h = nn.functional.silu(linear(h))
-        return part_linear(x, self.weight) * spread_parts(h.unflatten(1, (3, c)))
+        return gate_parts(part_linear(x, self.weight), h.unflatten(1, (3, c)))
 
     @property
     def symmetry(self) -> Symmetry:
@@ -115,11 +114,3 @@ class TensorEmbedding(nn.Module):
     def extra_repr(self) -> str:
         """Return the number of channels and the types."""
         return f"species, vectors -> {self.channels}x(0e+1o+2e)"
-
-
-def spread_parts(gates: Tensor) -> Tensor:  # (N, 3, C) -> (N, 9, C)
-    """Repeat one number per part over the rows of the part."""
-    return gates[:, PART_OF_ROW]
-
-
-PART_OF_ROW = [0, 1, 1, 1, 2, 2, 2, 2, 2]

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from geomlib.algebra.symmetry import Symmetry
 from geomlib.errors import InvalidInput
-from geomlib.kernels.cartesian import normalize, part_linear, product
+from geomlib.kernels.cartesian import normalize, part_linear, product, square_update
 from geomlib.kernels.edges import edge_message
 from geomlib.layers._init import part_weight
 from geomlib.layers.bonds import Bonds
@@ -97,7 +97,7 @@ class TensorInteraction(nn.Module):
         message = edge_message(weight, y, bonds.edges)
         c = product(y, message, scale if symmetric else torch.ones_like(scale), symmetric=symmetric)
         d = part_linear(normalize(c), self.weight_out)
-        return x + d + product(d, d, 0.5 * scale)
+        return square_update(x, d, scale)
 
     @property
     def symmetry(self) -> Symmetry:

@@ -15,7 +15,7 @@ from geomlib.kernels.cartesian import reference
 from geomlib.kernels.differentiable import FusedOperation
 from geomlib.kernels.dispatch import choose
 
-__all__ = ["normalize", "part_linear", "product"]
+__all__ = ["gate_parts", "normalize", "part_linear", "part_norms", "product", "square_update"]
 
 Maybe = Tensor | None
 
@@ -74,6 +74,49 @@ def part_linear(
     if choose("part_linear", (x, weight), backend) == "cpu":
         return _LINEAR(None, x, weight)
     return reference.part_linear(None, (x, weight))
+
+
+def part_norms(x: Tensor, *, backend: str | None = None) -> Tensor:  # (N, 9, C) -> (N, 3, C)
+    r"""Return :math:`(3I^2, \|A\|^2, \|S\|^2)` for every node and channel.
+
+    Shapes: ``x`` (N, 9, C) to (N, 3, C).
+    """
+    if choose("part_norms", (x,), backend) == "cpu":
+        return _NORMS(None, x)
+    return reference.part_norms(None, (x,))
+
+
+def gate_parts(
+    x: Tensor,  # (N, 9, C)
+    gates: Tensor,  # (N, 3, C)
+    *,
+    backend: str | None = None,
+) -> Tensor:  # (N, 9, C)
+    r"""Return :math:`g_0 I + g_1 A + g_2 S` for every node and channel.
+
+    Shapes: ``x`` (N, 9, C), ``gates`` (N, 3, C) to (N, 9, C).
+    """
+    if choose("gate_parts", (x, gates), backend) == "cpu":
+        return _GATE(None, x, gates)
+    return reference.gate_parts(None, (x, gates))
+
+
+def square_update(
+    x: Tensor,  # (N, 9, C)
+    d: Tensor,  # (N, 9, C)
+    scale: Tensor,  # (N,)
+    *,
+    backend: str | None = None,
+) -> Tensor:  # (N, 9, C)
+    r"""Return :math:`X + D + s D^2`, with the matrix product.
+
+    Shapes: ``x``, ``d`` (N, 9, C), ``scale`` (N,) to (N, 9, C). The ``scale`` is a constant, as in :func:`product`.
+
+    Source: arXiv 2306.06482, section 3; the factor s = 1 + 0.1 q: arXiv 2403.15073.
+    """
+    if not scale.requires_grad and choose("square_update", (x, d, scale), backend) == "cpu":
+        return _SQUARE(None, x, d, scale)
+    return reference.square_update(None, (x, d, scale))
 
 
 @functools.cache
@@ -209,3 +252,95 @@ def _linear_double_backward(
 _LINEAR = FusedOperation(
     reference.part_linear, _linear_forward, _linear_backward, _linear_double_backward, parameters=(1,)
 )
+
+
+def _norms(x: Tensor, y: Tensor) -> Tensor:
+    from geomlib.kernels.cartesian import cpu
+
+    out = x.new_empty(x.shape[0], 3, x.shape[2])
+    cpu.part_norms(major(x), major(y), out.numpy())
+    return out
+
+
+def _gated(x: Tensor, gates: Tensor, factor: float = 1.0) -> Tensor:
+    from geomlib.kernels.cartesian import cpu
+
+    out, a = features(x)
+    cpu.gate_parts(major(x), array(gates), a.dtype.type(factor), a)
+    return out
+
+
+def _norms_double_backward(
+    _: None, tangents: tuple[Maybe, ...], grad: Tensor, tensors: tuple[Tensor, ...], needs: tuple[bool, ...]
+) -> tuple[Maybe, ...]:
+    (x,), (t,) = tensors, tangents
+    return (2.0 * _norms(x, t) if needs[0] else None), (_gated(t, grad, 2.0) if needs[1] else None)
+
+
+_NORMS = FusedOperation(
+    reference.part_norms,
+    lambda _, tensors: _norms(tensors[0], tensors[0]),
+    lambda _, grad, tensors, needs: (_gated(tensors[0], grad, 2.0),),
+    _norms_double_backward,
+)
+
+
+def _gate_backward(
+    _: None, grad: Tensor, tensors: tuple[Tensor, ...], needs: tuple[bool, ...]
+) -> tuple[Maybe, ...]:
+    x, gates = tensors
+    return (_gated(grad, gates) if needs[0] else None), (_norms(grad, x) if needs[1] else None)
+
+
+def _gate_double_backward(
+    _: None, tangents: tuple[Maybe, ...], grad: Tensor, tensors: tuple[Tensor, ...], needs: tuple[bool, ...]
+) -> tuple[Maybe, ...]:
+    (t, u), (x, gates) = tangents, tensors
+    d_grad: Maybe = None if t is None else _gated(t, gates)
+    if u is not None:
+        d_grad = _gated(x, u) if d_grad is None else d_grad.add_(_gated(x, u))
+    d_x = _gated(grad, u) if u is not None and needs[1] else None
+    return d_grad, d_x, (_norms(grad, t) if t is not None and needs[2] else None)
+
+
+_GATE = FusedOperation(
+    reference.gate_parts, lambda _, tensors: _gated(*tensors), _gate_backward, _gate_double_backward
+)
+
+
+def _square_forward(_: None, tensors: tuple[Tensor, ...]) -> Tensor:
+    from geomlib.kernels.cartesian import cpu
+
+    x, d, scale = tensors
+    out, a = features(x)
+    cpu.square_update(_constants(x.dtype), major(x), major(d), array(scale), a)
+    return out
+
+
+def _square_backward(
+    _: None, grad: Tensor, tensors: tuple[Tensor, ...], needs: tuple[bool, ...]
+) -> tuple[Maybe, ...]:
+    from geomlib.kernels.cartesian import cpu
+
+    _x, d, scale = tensors
+    out, a = features(d)
+    cpu.square_update_backward(_constants(d.dtype), major(d), array(scale), major(grad), a)
+    return grad.clone() if needs[0] else None, out, None
+
+
+def _square_double_backward(
+    _: None, tangents: tuple[Maybe, ...], grad: Tensor, tensors: tuple[Tensor, ...], needs: tuple[bool, ...]
+) -> tuple[Maybe, ...]:
+    from geomlib.kernels.cartesian import cpu
+
+    (t, u, _scale), (_x, d, scale) = tangents, tensors
+    if u is None:
+        return t, None, None, None
+    (d_grad, a), (d_d, b) = features(d), features(d)
+    cpu.square_update_double_backward(
+        _constants(d.dtype), major(d), array(scale), major(grad), major(u), a, b
+    )
+    return d_grad if t is None else d_grad.add_(t), None, d_d, None
+
+
+_SQUARE = FusedOperation(reference.square_update, _square_forward, _square_backward, _square_double_backward)

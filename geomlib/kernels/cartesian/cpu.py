@@ -9,12 +9,18 @@ from __future__ import annotations
 from geomlib.kernels.jit import jit, jit_inline
 
 __all__ = [
+    "gate_inner",
+    "gate_parts",
     "normalize",
     "normalize_backward",
     "normalize_double_backward",
+    "part_norms",
     "product",
     "product_backward",
     "product_double_backward",
+    "square_update",
+    "square_update_backward",
+    "square_update_double_backward",
 ]
 
 
@@ -191,3 +197,72 @@ def normalize_double_backward(k, x, g, a, dg, dx):
             for r in range(9):
                 dg[r, i, c] = s * a[r, i, c] - s2 * xa * x[r, i, c]
                 dx[r, i, c] = px * x[r, i, c] - s2 * (xa * g[r, i, c] + xg * a[r, i, c])
+
+
+@jit
+def part_norms(x, y, out):
+    """out[i, part, c] = sum over the rows of the part of x y."""
+    for i in range(x.shape[1]):
+        for k in range(9):
+            part = 0 if k == 0 else (1 if k < 4 else 2)
+            if k == 0 or k == 1 or k == 4:
+                for c in range(x.shape[2]):
+                    out[i, part, c] = x[k, i, c] * y[k, i, c]
+            else:
+                for c in range(x.shape[2]):
+                    out[i, part, c] += x[k, i, c] * y[k, i, c]
+
+
+@jit
+def gate_parts(x, gates, factor, out):
+    """out[k, i, c] = factor x[k, i, c] gates[i, part, c]."""
+    for k in range(9):
+        part = 0 if k == 0 else (1 if k < 4 else 2)
+        for i in range(x.shape[1]):
+            for c in range(x.shape[2]):
+                out[k, i, c] = factor * x[k, i, c] * gates[i, part, c]
+
+
+@jit
+def square_update(k, x, d, scale, out):
+    """out = x + d + scale d d."""
+    one = k[4] + k[4]
+    for i in range(x.shape[1]):
+        s = scale[i]
+        for c in range(x.shape[2]):
+            m = _matrix(k, d, i, c, one)
+            _store(k, _mul(m, m), s, out, i, c)
+        for r in range(9):
+            for c in range(x.shape[2]):
+                out[r, i, c] += x[r, i, c] + d[r, i, c]
+
+
+@jit
+def square_update_backward(k, d, scale, g, dd):
+    """dd = g + scale (g d' + d' g)."""
+    one = k[4] + k[4]
+    for i in range(d.shape[1]):
+        s = scale[i]
+        for c in range(d.shape[2]):
+            a, b = _matrix(k, g, i, c, one), _matrix(k, d, i, c, -one)
+            _store(k, _add(_mul(a, b), _mul(b, a)), s, dd, i, c)
+        for r in range(9):
+            for c in range(d.shape[2]):
+                dd[r, i, c] += g[r, i, c]
+
+
+@jit
+def square_update_double_backward(k, d, scale, g, t, dg, dd):
+    """Gradients of <t, g + scale (g d' + d' g)> with respect to g and d."""
+    one = k[4] + k[4]
+    for i in range(d.shape[1]):
+        s = scale[i]
+        for c in range(d.shape[2]):
+            a, b = _matrix(k, t, i, c, one), _matrix(k, d, i, c, one)
+            _store(k, _add(_mul(a, b), _mul(b, a)), s, dg, i, c)
+        for c in range(d.shape[2]):
+            a, b = _matrix(k, g, i, c, one), _matrix(k, t, i, c, -one)
+            _store(k, _add(_mul(a, b), _mul(b, a)), s, dd, i, c)
+        for r in range(9):
+            for c in range(d.shape[2]):
+                dg[r, i, c] += t[r, i, c]

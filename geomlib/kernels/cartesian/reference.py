@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from geomlib.algebra.cartesian import PART_SLICES, compose, decompose
+from geomlib.algebra.cartesian import PART_SLICES, compose, decompose, part_norms2
 
-__all__ = ["normalize", "part_linear", "product"]
+__all__ = ["gate_parts", "normalize", "part_linear", "part_norms", "product", "square_update"]
 
 
 def normalize(_: None, tensors: tuple[Tensor, ...]) -> Tensor:
@@ -29,3 +29,20 @@ def part_linear(_: None, tensors: tuple[Tensor, ...]) -> Tensor:
     """See :func:`geomlib.kernels.cartesian.part_linear`."""
     x, weight = tensors
     return torch.cat([x[:, rows] @ w.T for rows, w in zip(PART_SLICES, weight, strict=True)], 1)
+
+
+def part_norms(_: None, tensors: tuple[Tensor, ...]) -> Tensor:
+    """See :func:`geomlib.kernels.cartesian.part_norms`."""
+    return part_norms2(tensors[0])
+
+
+def gate_parts(_: None, tensors: tuple[Tensor, ...]) -> Tensor:
+    """See :func:`geomlib.kernels.cartesian.gate_parts`."""
+    x, gates = tensors
+    return torch.cat([x[:, rows] * gates[:, k : k + 1] for k, rows in enumerate(PART_SLICES)], 1)
+
+
+def square_update(_: None, tensors: tuple[Tensor, ...]) -> Tensor:
+    """See :func:`geomlib.kernels.cartesian.square_update`."""
+    x, d, scale = tensors
+    return x + d + product(True, (d, d, 0.5 * scale))
