@@ -1,0 +1,148 @@
+"""What a check found, as text and as JSON."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+
+from geomlib.errors import GeomlibError
+from geomlib.verify.statistic import HEADROOM
+
+__all__ = ["SCHEMA_VERSION", "SEVERITY", "EquivarianceError", "FieldResult", "Report"]
+
+SCHEMA_VERSION = 1
+#: Verdicts from best to worst; the worst field decides.
+SEVERITY = ("EXACT", "APPROXIMATE", "PRECISION LEAK", "VACUOUS", "BROKEN", "NONDETERMINISTIC", "NONFINITE")
+_OK = ("EXACT", "APPROXIMATE")
+
+
+class EquivarianceError(GeomlibError, AssertionError):
+    """A check failed; the message is the report."""
+
+
+@dataclass(frozen=True)
+class FieldResult:
+    """Worst errors of one output over all classes of inputs.
+
+    Args:
+        name: name of the output, ``d/d x`` for a gradient.
+        type: declared type.
+        e64: relative equivariance error in float64.
+        e32: the same in float32.
+        d32: relative round-off of float32, measured.
+        tau64: largest e64 that an exact function would show.
+        ratio: e64 in units of the expected float64 round-off; exact functions stay below 16.
+        verdict: one of `SEVERITY`.
+        where: class of inputs and move of the worst trial.
+        reason: one sentence where the verdict is not EXACT.
+    """
+
+    name: str
+    type: str
+    e64: float
+    e32: float
+    d32: float
+    tau64: float
+    ratio: float
+    verdict: str
+    where: str
+    reason: str = ""
+
+
+def _no_counts() -> dict[str, int]:
+    return {}
+
+
+def _no_errors() -> dict[str, float]:
+    return {}
+
+
+@dataclass(frozen=True)
+class Report:
+    """Result of `geomlib.verify.check`.
+
+    Args:
+        target: what was tested.
+        group: declared group.
+        seed: seed of all random choices; the same seed gives the same report.
+        trials: number of moves tried.
+        fields: one entry per output.
+        components: moves tried per connected component.
+        breaks: for every claimed break, the e64 / tau64 seen there (must be large).
+        failures: claims that did not hold besides the fields.
+        warnings: what was not tested, and suspicious inputs.
+    """
+
+    target: str
+    group: str
+    seed: int
+    trials: int
+    fields: tuple[FieldResult, ...]
+    components: dict[str, int] = field(default_factory=_no_counts)
+    breaks: dict[str, float] = field(default_factory=_no_errors)
+    failures: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def verdict(self) -> str:
+        """The worst verdict of all fields; VACUOUS when nothing was tested."""
+        found = [f.verdict for f in self.fields] or ["VACUOUS"]
+        if self.failures:
+            found.append("BROKEN")
+        return max(found, key=SEVERITY.index)
+
+    @property
+    def ok(self) -> bool:
+        """Whether every declared promise holds."""
+        return self.verdict in _OK
+
+    @property
+    def e64(self) -> float:
+        """Largest relative error in float64."""
+        return max((f.e64 for f in self.fields), default=float("nan"))
+
+    @property
+    def ratio(self) -> float:
+        """Largest error in units of round-off; exact functions stay below 16."""
+        return max((f.ratio for f in self.fields), default=float("nan"))
+
+    @property
+    def replay(self) -> str:
+        """The call that gives this report again."""
+        numbers = f"seed={self.seed}, trials={self.trials}"
+        return f"geomlib.verify.check({self.target}, group={self.group!r}, {numbers})"
+
+    def raise_if_failed(self) -> Report:
+        """Return the report itself, or raise.
+
+        Raises:
+            EquivarianceError: the verdict is neither EXACT nor APPROXIMATE.
+        """
+        if not self.ok:
+            raise EquivarianceError(str(self))
+        return self
+
+    def to_json(self) -> str:
+        """Return the report as JSON with a schema version."""
+        numbers = {"schema_version": SCHEMA_VERSION, "verdict": self.verdict, "ok": self.ok}
+        return json.dumps({**numbers, **asdict(self), "replay": self.replay}, indent=1)
+
+    def __str__(self) -> str:
+        counts = ", ".join(f"{n} {name}" for name, n in self.components.items())
+        lines = [f"{self.verdict}  {self.target} : {self.group}   seed {self.seed}   {counts}"]
+        rows = [("field", "type", "err f64", "err f32", "round-off f32", "verdict")]
+        for f in self.fields:
+            much = f.ratio > HEADROOM
+            times = f" ({f.ratio:.1e} x expected f64 round-off)" if much else f" ({f.ratio:.2g}x)"
+            rows.append((f.name, f.type, f"{f.e64:.1e}", f"{f.e32:.1e}", f"{f.d32:.1e}", f.verdict + times))
+        lines += [" " + "  ".join(cells) for cells in _aligned(rows)]
+        lines += [f" {f.name}: {f.reason} [{f.where}]" for f in self.fields if f.reason]
+        lines += [f" breaks {name}: {seen:.1e} x tolerance" for name, seen in self.breaks.items()]
+        lines += [f" failed: {text}" for text in self.failures]
+        lines += [f" warning: {text}" for text in self.warnings]
+        return "\n".join(line.rstrip() for line in lines)
+
+
+def _aligned(rows: list[tuple[str, ...]]) -> list[list[str]]:
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return [[cell.ljust(width) for cell, width in zip(row, widths, strict=True)] for row in rows]
