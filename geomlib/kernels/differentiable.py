@@ -68,6 +68,13 @@ class FusedOperation:
         """Evaluate; tensors whose index is in ``constant`` get first derivatives but no second ones."""
         return _Value.apply(self, static, constant, *tensors)
 
+    def gradient(
+        self, static: Any, grad: Tensor, tensors: tuple[Tensor, ...], needs: tuple[bool, ...]
+    ) -> tuple[Maybe, ...]:
+        """Evaluate the backward kernel and keep what is needed."""
+        result = self.backward(static, grad, tensors, needs)
+        return tuple(r if n else None for r, n in zip(result, needs, strict=True))
+
     def curvature(
         self,
         static: Any,
@@ -124,7 +131,9 @@ class _Value(Function):
             needs = tuple(n and k not in op.parameters for k, n in enumerate(needs))
         if not any(needs):
             return (None,) * (3 + len(tensors))
-        return None, None, None, *_Gradient.apply(op, ctx.static, needs, grad, *tensors)
+        if torch.is_grad_enabled():
+            return None, None, None, *_Gradient.apply(op, ctx.static, needs, grad, *tensors)
+        return None, None, None, *op.gradient(ctx.static, grad, tensors, needs)
 
 
 class _Gradient(Function):
@@ -135,8 +144,7 @@ class _Gradient(Function):
         ctx.op, ctx.static, ctx.needs = op, static, needs
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(grad, *tensors)
-        result = op.backward(static, grad, tensors, needs)
-        return tuple(r if n else None for r, n in zip(result, needs, strict=True))
+        return op.gradient(static, grad, tensors, needs)
 
     @staticmethod
     def backward(ctx: Any, *tangents: Maybe) -> tuple[Any, ...]:
@@ -144,8 +152,10 @@ class _Gradient(Function):
         given = tuple(t is not None for t in tangents)
         if not any(given):
             return (None,) * (4 + len(tensors))
-        present = [t for t in tangents if t is not None]
         needs = ctx.needs_input_grad[3:]
+        if not torch.is_grad_enabled():
+            return None, None, None, *ctx.op.curvature(ctx.static, tangents, grad, tuple(tensors), needs)
+        present = [t for t in tangents if t is not None]
         return None, None, None, *_Curvature.apply(ctx.op, ctx.static, given, needs, *present, grad, *tensors)
 
 

@@ -43,8 +43,8 @@ class RadialNetwork(nn.Module):
                     h = nn.functional.silu(h)
             return basis.envelope(r)[0][:, None] * h
         with torch.set_grad_enabled(bonds.track_parameters):
-            dual = self._dual(*bonds.basis_with_slope(basis))
-        return attach_slope(r, dual)
+            value, slope = self._dual(*bonds.basis_with_slope(basis)).unbind()
+        return attach_slope(r, value, slope)
 
     def _dual(self, dual: Tensor, envelope: Tensor) -> Tensor:  # (2, rows, R), (2, rows) -> (2, rows, K)
         """Return values and derivatives with respect to the distance."""

@@ -16,13 +16,23 @@ def normalize(_: None, tensors: tuple[Tensor, ...]) -> Tensor:
     return x / (x.square().sum(-2, keepdim=True) + 1.0)
 
 
+def _entries(x: Tensor) -> list[tuple[Tensor, ...]]:
+    """Return the matrix entries [row][column], (N, C) each."""
+    return [row.unbind(-1) for row in compose(x).unbind(-2)]
+
+
+def _multiply(a: list[tuple[Tensor, ...]], b: list[tuple[Tensor, ...]]) -> list[Tensor]:
+    """Return the nine entries of the matrix product; written out, because batched 3x3 matmuls are several times slower."""
+    return [a[i][0] * b[0][j] + a[i][1] * b[1][j] + a[i][2] * b[2][j] for i in range(3) for j in range(3)]
+
+
 def product(symmetric: bool, tensors: tuple[Tensor, ...]) -> Tensor:
     """See :func:`geomlib.kernels.cartesian.product`."""
     x, y, scale = tensors
-    a, b = compose(x), compose(y)
-    c = torch.einsum("ncij,ncjk->ncik", a, b)
-    c = c + torch.einsum("ncij,ncjk->ncik", b, a) if symmetric else 2.0 * c
-    return decompose(c) * scale[:, None, None]
+    a, b = _entries(x), _entries(y)
+    c = torch.stack(_multiply(a, b), -1)
+    c = c + torch.stack(_multiply(b, a), -1) if symmetric else 2.0 * c
+    return decompose(c.unflatten(-1, (3, 3))) * scale[:, None, None]
 
 
 def part_linear(_: None, tensors: tuple[Tensor, ...]) -> Tensor:

@@ -46,29 +46,44 @@ def dual_gate(
     return reference.dual_gate(activate, (h, bias, envelope))
 
 
-def attach_slope(r: Tensor, dual: Tensor) -> Tensor:  # (P,), (2, P, ...) -> (P, ...)
-    """Return ``dual[0]`` as a function of ``r`` whose derivative is ``dual[1]``.
+def attach_slope(r: Tensor, value: Tensor, slope: Tensor) -> Tensor:  # (P,), (P, K), (P, K) -> (P, K)
+    """Return ``value`` as a function of ``r`` whose derivative is ``slope``.
 
     The derivative is exact once; second derivatives with respect to ``r`` are not represented, so use it only where
     nobody can ask for them (``r`` comes from a leaf made inside the model).
     """
-    return _AttachSlope.apply(r, dual)
+    return _AttachSlope.apply(r, value, slope)
 
 
 class _AttachSlope(Function):
     @staticmethod
-    def forward(ctx: Any, r: Tensor, dual: Tensor) -> Tensor:
-        ctx.save_for_backward(dual)
-        return dual[0]
+    def forward(ctx: Any, r: Tensor, value: Tensor, slope: Tensor) -> Tensor:
+        ctx.save_for_backward(slope)
+        return value.view_as(value)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Maybe, Maybe, None]:
+        (slope,) = ctx.saved_tensors
+        d_r = _RowDot.apply(grad, slope) if ctx.needs_input_grad[0] else None
+        return d_r, (None if parameters_skipped() else grad), None
+
+
+class _RowDot(Function):
+    """Sum over columns of the product of two matrices; its backward avoids broadcasting through autograd."""
+
+    @staticmethod
+    def forward(ctx: Any, a: Tensor, b: Tensor) -> Tensor:
+        ctx.save_for_backward(a, b)
+        return torch.linalg.vecdot(a, b)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Maybe, Maybe]:
-        (dual,) = ctx.saved_tensors
-        d_r = torch.linalg.vecdot(grad.flatten(1), dual[1].flatten(1)) if ctx.needs_input_grad[0] else None
-        d_dual = None
-        if ctx.needs_input_grad[1] and not parameters_skipped():
-            d_dual = torch.stack([grad, torch.zeros_like(grad)])
-        return d_r, d_dual
+        a, b = ctx.saved_tensors
+        column = grad[:, None]
+        return (
+            column * b if ctx.needs_input_grad[0] else None,
+            column * a if ctx.needs_input_grad[1] else None,
+        )
 
 
 def _sigmoid(activate: bool, h: Tensor, bias: Tensor) -> Any:
