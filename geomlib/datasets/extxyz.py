@@ -154,7 +154,7 @@ def _frames(stream: TextIO, path: str) -> Iterator[Frame]:
         line += n + 1
         found += 1
     if not found:
-        raise InvalidInput(f"{path}: empty file, expected at least one frame.")
+        raise InvalidInput(f"{path}:1: empty file, expected at least one frame.")
 
 
 def _frame(comment: str, rows: list[list[str]], path: str, line: int) -> Frame:
@@ -240,13 +240,17 @@ def _value(raw: str, key: str, where: str) -> Any:
     values: list[Any] | None
     if all(w in _BOOLEANS for w in words):
         values = [_BOOLEANS[w] for w in words]
-    elif all(_INTEGER.match(w) and len(w) < 19 for w in words):
+    elif all(_is_int64(w) for w in words):
         values = [int(w) for w in words]
     else:
         values = _floats(words)
     if values is None:
         return text
     return values[0] if len(values) == 1 and not listed else np.array(values)
+
+
+def _is_int64(word: str) -> bool:
+    return bool(_INTEGER.match(word)) and len(word) <= 20 and -(2**63) <= int(word) < 2**63
 
 
 def _floats(words: list[str]) -> list[float] | None:
@@ -291,7 +295,7 @@ def _column(values: list[Any], kind: str, count: int, name: str, path: str, line
                 raise ValueError(word)
             return float(word)
         if kind == "I":
-            if not _INTEGER.match(word) or len(word) > 19:
+            if not _is_int64(word):
                 raise ValueError(word)
             return int(word)
         return _BOOLEANS[word]
