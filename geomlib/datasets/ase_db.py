@@ -152,9 +152,9 @@ def _numbers(value: Any, dtype: str, shape: tuple[int, ...], name: str, where: s
         return None
     if not isinstance(value, bytes):
         raise InvalidInput(f"{where}: column {name!r} holds {type(value).__name__}, expected bytes.")
-    array = np.frombuffer(value, dtype=dtype) if len(value) % np.dtype(dtype).itemsize == 0 else np.empty(0)
-    size = array.size if -1 in shape else int(np.prod(shape))
-    if array.size != size:
+    whole = len(value) % np.dtype(dtype).itemsize == 0
+    array = np.frombuffer(value, dtype=dtype) if whole else np.empty(0)
+    if not whole or (-1 not in shape and array.size != int(np.prod(shape))):
         raise InvalidInput(
             f"{where}: column {name!r} has {len(value)} bytes, expected {dtype} of shape {shape}."
         )

@@ -78,7 +78,7 @@ def _array(path: Path, frames: int | None, width: int | None) -> np.ndarray:
     if array.dtype.kind not in "fiu":
         raise InvalidInput(f"{path}: type {array.dtype}, expected numbers.")
     array = array.astype(np.float64)
-    array = array.reshape(len(array), -1) if array.ndim else array.reshape(1, 1)
+    array = array.reshape(len(array), -1 if array.size else 0) if array.ndim else array.reshape(1, 1)
     wrong = (frames is not None and len(array) != frames) or (width is not None and array.shape[1] != width)
     if wrong or not len(array):
         raise InvalidInput(f"{path}: shape {array.shape}, expected ({frames or 'frames'}, {width or 'any'}).")

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import bz2
 import csv
+import gzip
+import lzma
 import tarfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -41,6 +45,7 @@ _ALIASES = {
     "cv": "Cv",
 }
 _ORDER = tuple(QM9_TARGETS)
+_COMPRESSION: dict[bytes, Any] = {b"BZh": bz2.open, b"\x1f\x8b": gzip.open, b"\xfd7zXZ": lzma.open}
 
 
 def _convert(raw: dict[str, float], where: str) -> dict[str, float]:
@@ -99,29 +104,54 @@ def decode(blob: bytes, where: str) -> str:
         raise InvalidInput(f"{where}: not a text file.") from None
 
 
+class _Blocks:
+    """A stream that remembers its last block, to tell the end of an archive from a damaged header.
+
+    `tarfile` stops silently at a header it cannot read, unless it is the first one.
+    """
+
+    def __init__(self, stream: Any) -> None:
+        self.stream, self.last = stream, b""
+
+    def read(self, size: int) -> bytes:
+        self.last = self.stream.read(size)
+        return self.last
+
+
 def _tar(path: Path) -> Iterator[dict[str, Any]]:
+    with path.open("rb") as stream:
+        magic = stream.read(6)
+    opener = next((o for m, o in _COMPRESSION.items() if magic.startswith(m)), open)
     try:
-        with tarfile.open(path, mode="r:*") as archive:
-            for member in archive:
-                parts = Path(member.name.replace("\\", "/")).parts
-                if member.name.startswith(("/", "\\")) or ".." in parts or ":" in member.name:
-                    raise InvalidInput(
-                        f"{path}: member {member.name[:80]!r} points outside the archive; refused."
-                    )
-                if not (member.isfile() or member.isdir()):
-                    raise InvalidInput(f"{path}: member {member.name[:80]!r} is a link or a device; refused.")
-                if not member.isfile() or not member.name.endswith(".xyz"):
-                    continue
-                if member.size > 1 << 20:
-                    raise InvalidInput(
-                        f"{path}: member {member.name[:80]!r} has {member.size} bytes; a molecule has ~1,000."
-                    )
-                stream = archive.extractfile(member)
-                where = f"{path}:{member.name}"
-                if stream is not None:
-                    yield _raw_xyz(decode(stream.read(), where), where)
-    except (tarfile.TarError, OSError, EOFError) as error:
+        with opener(path, "rb") as stream:
+            blocks = _Blocks(stream)
+            with tarfile.open(fileobj=blocks, mode="r|", bufsize=tarfile.BLOCKSIZE) as archive:  # type: ignore[call-overload]
+                for member in archive:
+                    molecule = _member(archive, member, path)
+                    if molecule is not None:
+                        yield molecule
+            if blocks.last != bytes(tarfile.BLOCKSIZE):
+                raise InvalidInput(f"{path}: damaged archive (no end mark; cut, or a damaged member header).")
+            while stream.read(1 << 20):  # the checksum of a compressed file is at its very end
+                pass
+    except (tarfile.TarError, OSError, EOFError, zlib.error, lzma.LZMAError) as error:
         raise InvalidInput(f"{path}: damaged archive ({type(error).__name__}: {error}).") from None
+
+
+def _member(archive: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> dict[str, Any] | None:
+    """Return the molecule in one member; None for folders and other files."""
+    name = member.name[:80]
+    parts = Path(member.name.replace("\\", "/")).parts
+    if member.name.startswith(("/", "\\")) or ".." in parts or ":" in member.name:
+        raise InvalidInput(f"{path}: member {name!r} points outside the archive; refused.")
+    if not (member.isfile() or member.isdir()):
+        raise InvalidInput(f"{path}: member {name!r} is a link or a device; refused.")
+    if not member.isfile() or not member.name.endswith(".xyz"):
+        return None
+    if member.size > 1 << 20:
+        raise InvalidInput(f"{path}: member {name!r} has {member.size} bytes; a molecule has ~1,000.")
+    content, where = archive.extractfile(member), f"{path}:{member.name}"
+    return None if content is None else _raw_xyz(decode(content.read(), where), where)
 
 
 def _number(word: str, where: str) -> float:

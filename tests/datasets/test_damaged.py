@@ -25,7 +25,10 @@ DAMAGED = {
     "cut inside a frame": (GOOD + GOOD[: GOOD.index("O 0")], ":7: file ends inside frame 1: 1 of 2 atoms"),
     "cut inside a row": (GOOD + GOOD[:-6], ":8: 5 columns, expected 7"),
     "cut after the count": (GOOD + "2\n", ":6: file ends where the comment line of frame 1"),
-    "huge number of atoms": (replace("2\nP", "999999999999\nP"), ":8: file ends inside frame 1: 2 of 999999999999"),
+    "huge number of atoms": (
+        replace("2\nP", "999999999999\nP"),
+        ":8: file ends inside frame 1: 2 of 999999999999",
+    ),
     "number of atoms beyond integers": (replace("2\nP", "9" * 40 + "\nP"), ":5: frame 1 declares"),
     "negative number of atoms": (replace("2\nP", "-2\nP"), ":5: frame 1 declares -2"),
     "no atoms": (replace("2\nP", "0\nP"), ":5: frame 1 declares 0"),
@@ -61,17 +64,26 @@ DAMAGED = {
     "quote not closed": (replace("energy=-1.5", 'energy=-1.5 note="open'), ":6: cannot read the comment at"),
     "Properties not in threes": (replace("pos:R:3:", "pos:R:"), ":6: Properties=.* is not a list"),
     "Properties of unknown type": (replace("pos:R:3", "pos:Q:3"), ":6: Properties has pos:Q:3"),
-    "Properties with a huge count": (replace("pos:R:3", "pos:R:999999999"), ":6: Properties has pos:R:999999999"),
+    "Properties with a huge count": (
+        replace("pos:R:3", "pos:R:999999999"),
+        ":6: Properties has pos:R:999999999",
+    ),
     "column named twice": (replace("forces:R:3", "pos:R:3"), ":6: Properties names the column 'pos' twice"),
     "no positions": (replace("pos:R:3", "poz:R:3"), ":6: Properties has no column pos"),
     "no species": (replace("species:S:1", "kind:S:1"), ":6: Properties has no column species"),
     "key twice": (replace("energy=-1.5", "energy=-1.5 energy=-1.6"), ":6: key 'energy' occurs twice"),
     "lattice of eight numbers": (replace(HEAD, HEAD + ' Lattice="1 0 0 0 1 0 0 0"'), ":6: Lattice is"),
     "lattice with a word": (replace(HEAD, HEAD + ' Lattice="a 0 0 0 1 0 0 0 1"'), ":6: Lattice is"),
-    "flat lattice": (replace(HEAD, HEAD + ' Lattice="1 0 0 2 0 0 0 0 1"'), ":6: pbc is None but the lattice vectors"),
+    "flat lattice": (
+        replace(HEAD, HEAD + ' Lattice="1 0 0 2 0 0 0 0 1"'),
+        ":6: pbc is None but the lattice vectors",
+    ),
     "periodic without a lattice": (replace(HEAD, HEAD + ' pbc="T T T"'), ":6: pbc is"),
     "pbc with two flags": (replace(HEAD, HEAD + ' pbc="T F"'), ":6: pbc is"),
-    "stress of seven numbers": (GOOD.replace(HEAD, HEAD + ' stress="1 2 3 4 5 6 7"'), ":2: stress or virial of shape"),
+    "stress of seven numbers": (
+        GOOD.replace(HEAD, HEAD + ' stress="1 2 3 4 5 6 7"'),
+        ":2: stress or virial of shape",
+    ),
     "damaged JSON": (replace(HEAD, HEAD + ' eig="_JSON [[1, 2], [3"'), ":6: key 'eig' holds damaged JSON"),
     "charge is NaN": (replace(HEAD, HEAD + " charge=nan"), ":6: total charge"),
     "binary": (b"\x80\x04\x95\x10\xff\xfe\x00", "not a text file|:1: got"),
@@ -83,7 +95,9 @@ DAMAGED = {
 def test_extxyz(write, name):
     content, words = DAMAGED[name]
     path = write(content)
-    with pytest.raises(InvalidInput, match=re.escape(str(path)) + ".*" + words if words[0] == ":" else words) as caught:
+    with pytest.raises(
+        InvalidInput, match=re.escape(str(path)) + ".*" + words if words[0] == ":" else words
+    ) as caught:
         load(path)
     assert str(path) in str(caught.value)
 
@@ -96,7 +110,9 @@ def test_the_undamaged_file_is_read(write):
 def test_random_damage_never_raises_anything_else(write, seed):
     """Flip, delete or repeat bytes: the answer is structures or InvalidInput, never another exception."""
     rng = np.random.default_rng(seed)
-    source = (GOOD + f'2\nLattice="4 0 0 0 4 0 0 0 4" {HEAD} a="_JSON [1]" b="x y"\nH 0 0 0 1 2 3\nO 0 0 1 1 2 3\n').encode()
+    source = (
+        GOOD + f'2\nLattice="4 0 0 0 4 0 0 0 4" {HEAD} a="_JSON [1]" b="x y"\nH 0 0 0 1 2 3\nO 0 0 1 1 2 3\n'
+    ).encode()
     for _ in range(300):
         blob = bytearray(source)
         for _ in range(rng.integers(1, 4)):

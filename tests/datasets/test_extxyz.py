@@ -88,7 +88,9 @@ def test_a_lattice_does_not_make_a_crystal(write):
     assert read_extxyz(write(one_atom(text + ' pbc="F F F"'))).pbc.tolist() == [[False] * 3]
     assert read_extxyz(write(one_atom(text))).pbc.tolist() == [[True] * 3]
     assert read_extxyz(write(one_atom(text + ' pbc="T T F"'))).pbc.tolist() == [[True, True, False]]
-    assert read_extxyz(write(one_atom(text + " pbc=[T, F, 1]".replace(", 1", ", T")))).pbc.tolist() == [[True, False, True]]
+    assert read_extxyz(write(one_atom(text + " pbc=[T, F, 1]".replace(", 1", ", T")))).pbc.tolist() == [
+        [True, False, True]
+    ]
     assert read_extxyz(write(one_atom("Properties=species:S:1:pos:R:3"))).pbc.tolist() == [[False] * 3]
 
 
@@ -117,7 +119,9 @@ def test_atomic_units(write):
 
 
 def test_energies_in_other_units_are_noticed(write):
-    text = "9\nProperties=species:S:1:pos:R:3 energy={}\n" + "".join(f"{e} 0 0 {i}\n" for i, e in enumerate("CCOHHHHHH"))
+    text = "9\nProperties=species:S:1:pos:R:3 energy={}\n" + "".join(
+        f"{e} 0 0 {i}\n" for i, e in enumerate("CCOHHHHHH")
+    )
     for energy, unit in ((-97195.0, "kcal/mol"), (-154.9, "Hartree")):
         with pytest.warns(UserWarning, match=f"look like {unit}"):
             read_extxyz(write(text.format(energy)))
@@ -170,7 +174,9 @@ def test_long_json_lines(write):
 
 
 def test_columns_of_every_type(write):
-    text = one_atom("Properties=Z:I:1:pos:R:3:move:L:1:tag:I:2:name:S:1:charge:R:1 charge=-1", "6 0 0 0 T 4 -5 CA 0.25")
+    text = one_atom(
+        "Properties=Z:I:1:pos:R:3:move:L:1:tag:I:2:name:S:1:charge:R:1 charge=-1", "6 0 0 0 T 4 -5 CA 0.25"
+    )
     s = read_extxyz(write(text))
     assert s.z.tolist() == [6]
     assert s.extra["move"].tolist() == [True]
@@ -198,7 +204,10 @@ def test_plain_xyz(write):
 def test_line_ends_and_marks(write, tail):
     plain = read_extxyz(write(TWO))
     for text in (TWO.replace("\n", "\r\n"), "\ufeff" + TWO, TWO.rstrip("\n"), TWO.replace(" ", "\t ")):
-        changed = text.replace("Properties=species:S:1:pos:R:3:forces:R:3\t energy", "Properties=species:S:1:pos:R:3:forces:R:3 energy")
+        changed = text.replace(
+            "Properties=species:S:1:pos:R:3:forces:R:3\t energy",
+            "Properties=species:S:1:pos:R:3:forces:R:3 energy",
+        )
         same(read_extxyz(write(changed + tail)), plain)
 
 
@@ -273,7 +282,9 @@ def test_every_number_is_the_one_ase_reads(shared, name):
         if one.energy is not None:
             assert float(one.energy[0]) == results["energy"]
         if one.forces is not None:
-            np.testing.assert_array_equal(one.forces.numpy(), results.get("forces", atoms.arrays.get("force")))
+            np.testing.assert_array_equal(
+                one.forces.numpy(), results.get("forces", atoms.arrays.get("force"))
+            )
         if "stress" in results:
             # ASE keeps six numbers and averages the off-diagonal pairs.
             sym = (one.stress[0] + one.stress[0].mT) / 2

@@ -72,8 +72,12 @@ def test_bad_requests(arguments, words):
 def test_files(tmp_path):
     s = split(30, 20, 5, seed=3)
     s.save(tmp_path / "split.json")
-    np.savez(tmp_path / "split.npz", train_idx=s.train.numpy(), val_idx=s.val.numpy(), test_idx=s.test.numpy())
-    np.savez(tmp_path / "other.npz", idx_train=s.train.numpy(), idx_val=s.val.numpy(), idx_test=s.test.numpy())
+    np.savez(
+        tmp_path / "split.npz", train_idx=s.train.numpy(), val_idx=s.val.numpy(), test_idx=s.test.numpy()
+    )
+    np.savez(
+        tmp_path / "other.npz", idx_train=s.train.numpy(), idx_val=s.val.numpy(), idx_test=s.test.numpy()
+    )
     for name in ("split.json", "split.npz", "other.npz"):
         again = split(30, file=tmp_path / name)
         assert all(torch.equal(getattr(again, k), getattr(s, k)) for k in ("train", "val", "test"))
@@ -117,4 +121,7 @@ def test_published_split(shared):
 
 
 def test_repr():
-    assert repr(Split(torch.tensor([0]), torch.tensor([1]), torch.tensor([2, 3]))) == "Split(train=1, val=1, test=2)"
+    assert (
+        repr(Split(torch.tensor([0]), torch.tensor([1]), torch.tensor([2, 3])))
+        == "Split(train=1, val=1, test=2)"
+    )

@@ -36,13 +36,17 @@ def test_measured_constants():
 )
 def test_pressures_against_ase(given, factor):
     ase_units = pytest.importorskip("ase.units")
-    expected = {"GPa": ase_units.GPa, "bar": 1e5 * ase_units.Pascal, "kbar": 1e8 * ase_units.Pascal}.get(factor, factor)
+    expected = {"GPa": ase_units.GPa, "bar": 1e5 * ase_units.Pascal, "kbar": 1e8 * ase_units.Pascal}.get(
+        factor, factor
+    )
     assert Units.parse(given).stress_factor == pytest.approx(expected, rel=1e-7)
 
 
 def test_forces_follow_energy_and_length_unless_stated():
     assert Units.parse("kcal/mol").forces == "kcal/mol/Å"
-    assert Units.parse({"energy": "Hartree", "length": "Bohr"}).forces_factor == pytest.approx(51.42206747, rel=1e-8)
+    assert Units.parse({"energy": "Hartree", "length": "Bohr"}).forces_factor == pytest.approx(
+        51.42206747, rel=1e-8
+    )
     mixed = Units.parse({"energy": "Hartree", "forces": "Hartree/Bohr"})
     assert mixed.length_factor == 1.0
     assert mixed.forces_factor == pytest.approx(51.42206747, rel=1e-8)
@@ -76,6 +80,8 @@ def test_unknown_elements(word):
         atomic_number(word)
 
 
-@pytest.mark.parametrize(("z", "energy", "tolerance"), [(1, -13.6, 0.1), (6, -1030.0, 0.02), (8, -2043.0, 0.01)])
+@pytest.mark.parametrize(
+    ("z", "energy", "tolerance"), [(1, -13.6, 0.1), (6, -1030.0, 0.02), (8, -2043.0, 0.01)]
+)
 def test_estimate_of_atomic_energies(z, energy, tolerance):
     assert all_electron_energy(z) == pytest.approx(energy, rel=tolerance)
