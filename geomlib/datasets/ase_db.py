@@ -221,7 +221,9 @@ def _decode(value: Any, where: str) -> dict[str, Any]:
         return {}
     if not isinstance(content, dict):
         raise InvalidInput(f"{where}: holds {type(content).__name__}, expected a mapping.")
-    decoded = {}
+    decoded: dict[str, Any] = {}
+    if "__ase_objtype__" in content:  # a serialised object of ASE's, not a mapping of names
+        return decoded
     for name, entry in content.items():
         if name.startswith(("_shape_", "_dtype_")):
             continue

@@ -19,7 +19,7 @@ __all__ = ["cache_dir", "load_structures", "save_structures", "sha256_of"]
 
 _FORMAT = 1
 _BLANK = "0" * 64
-_SLOT = re.compile(rb'"sha256":"([0-9a-f]{64})"')
+_SLOT = re.compile(rb'\\"sha256\\": \\"([0-9a-f]{64})\\"')  # quotes are escaped inside a JSON string
 _LABELS = ("energy", "forces", "stress", "cell", "pbc", "charge")
 
 
@@ -81,12 +81,13 @@ def save_structures(path: str | Path, structures: Structures, compact: bool = Fa
         tensors = {
             k: v.float() if v.is_floating_point() and k not in exact else v for k, v in tensors.items()
         }
-    about = {
+    about: dict[str, Any] = {
         "graph_extra": sorted(structures.graph_extra),
         "text": {k: list(v) for k, v in structures.text.items()},
         "source": structures.source,
     }
-    metadata = {"format": f"geomlib-structures-{_FORMAT}", "about": json.dumps(about), "sha256": _BLANK}
+    about |= {"format": f"geomlib-structures-{_FORMAT}", "sha256": _BLANK}
+    metadata = {"geomlib": json.dumps(about)}  # one entry: safetensors writes several in random order
     blob = bytearray(save({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, metadata=metadata))
     slot = _find_slot(bytes(blob), path)
     blob[slot : slot + 64] = hashlib.sha256(blob).hexdigest().encode()
@@ -136,12 +137,12 @@ def load_structures(path: str | Path, sha256: str | None = None) -> Structures:
             "again."
         )
     header = json.loads(blob[8 : 8 + int.from_bytes(blob[:8], "little")])["__metadata__"]
-    if header.get("format") != f"geomlib-structures-{_FORMAT}":
+    about = json.loads(header["geomlib"])
+    if about["format"] != f"geomlib-structures-{_FORMAT}":
         raise CheckpointError(
-            f"{path}: format {header.get('format')!r}, this version reads geomlib-structures-{_FORMAT}. "
+            f"{path}: format {about['format']!r}, this version reads geomlib-structures-{_FORMAT}. "
             "Upgrade geomlib."
         )
-    about = json.loads(header["about"])
     tensors = {k: v.double() if v.is_floating_point() else v for k, v in load(blob).items()}
     values: dict[str, Any] = {k: v for k, v in tensors.items() if not k.startswith("extra.")}
     return Structures(

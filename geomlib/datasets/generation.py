@@ -170,7 +170,7 @@ def generate(
         )
     ase_units, velocities = _need("ase.units"), _need("ase.md.velocitydistribution")
     langevin, bfgs = _need("ase.md.langevin"), _need("ase.optimize")
-    failed = _need("ase.calculators.calculator").CalculationFailed
+    failed = _need("ase.calculators.calculator").CalculatorError
 
     atoms, found_charge, name = _start(molecule, conformer_seed)
     total_charge = found_charge if charge is None else float(charge)
@@ -180,9 +180,14 @@ def generate(
     try:
         if relax_steps > 0:
             bfgs.BFGS(atoms, logfile=None).run(fmax=relax_fmax, steps=relax_steps)
-        velocities.MaxwellBoltzmannDistribution(atoms, temperature_K=temperature, rng=rng)
-        velocities.Stationary(atoms)
-        velocities.ZeroRotation(atoms)
+        spread = np.sqrt(atoms.get_masses() * ase_units.kB * temperature)  # Maxwell-Boltzmann, per component
+        atoms.set_momenta(rng.standard_normal((len(atoms), 3)) * spread[:, None])
+        # An atom has nothing to remove, and a crystal no rotation. Linear molecules divide 0 by 0 inside ASE, harmlessly.
+        if len(atoms) > 1:
+            velocities.Stationary(atoms)
+            if not atoms.pbc.any():
+                with np.errstate(divide="ignore", invalid="ignore"):
+                    velocities.ZeroRotation(atoms)
         dynamics = langevin.Langevin(
             atoms,
             timestep_fs * ase_units.fs,
@@ -251,7 +256,7 @@ def single_points(structures: Structures, method: str = "gfn2-xtb") -> Structure
         InvalidInput: unknown method, or a calculation that does not converge.
         MissingDependency: tblite or ASE is not installed.
     """
-    ase, failed = _need("ase"), _need("ase.calculators.calculator").CalculationFailed
+    ase, failed = _need("ase"), _need("ase.calculators.calculator").CalculatorError
     labelled = []
     for index, one in enumerate(structures):
         atoms = ase.Atoms(numbers=one.z.numpy(), positions=one.pos.double().numpy())

@@ -22,8 +22,8 @@ _NO_FOLDER_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EACCES, errno
 def write_atomic(path: str | Path, parts: Sequence[bytes | bytearray | memoryview]) -> None:
     """Write bytes to a file that appears under its name only when complete, flushed and read back.
 
-    A temporary file in the same folder is written, flushed to the disk, read back and compared, then renamed over
-    the old file, and the folder is flushed. What a killed process left behind is removed by a later save.
+    A temporary file in the same folder is written, flushed to the disk, read back and compared, then renamed
+    over the old file, and the folder is flushed. What a killed process left is removed by a later save.
 
     Args:
         path: file to write or replace; its folder is made if needed. A link is followed.
@@ -56,8 +56,8 @@ def write_atomic(path: str | Path, parts: Sequence[bytes | bytearray | memoryvie
             temporary.replace(target)
     except OSError as error:
         raise CheckpointError(
-            f"{path}: could not be written ({type(error).__name__}: {error}). The previous file, if any, is unchanged. "
-            "Check free space and permissions of its folder."
+            f"{path}: could not be written ({type(error).__name__}: {error}). The previous file, if any, is "
+            "unchanged. Check free space and permissions of its folder."
         ) from error
     _sync_folder(target.parent, path)
     _remove_stale(target)

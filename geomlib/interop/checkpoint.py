@@ -1,7 +1,7 @@
 """Checkpoints: one safetensors file with JSON beside the tensors, checked as a whole, written atomically.
 
-The header of the file holds one JSON text: format name and version, kind, content, and a SHA-256 of the whole file with
-its own 64 digits set to zero. safetensors, zip and HDF5 notice no flipped bit; here any single change is found before
+The header holds one JSON text: format name and version, kind, content, and a SHA-256 of the whole file with its
+own 64 digits set to zero. safetensors, zip and HDF5 notice no flipped bit; here any single change is found before
 a tensor is used. Nothing is ever unpickled.
 """
 
@@ -40,7 +40,7 @@ def save_model(model: nn.Module, path: str | Path, *, about: Mapping[str, Any] |
     Args:
         model: a zoo model: it has `config`, a JSON-able dict with "name".
         path: the .safetensors file to write or replace, atomically.
-        about: more facts to keep with it (data, seeds, results), JSON-able; read them with :func:`checkpoint_info`.
+        about: JSON-able facts to keep with it (data, seeds, results); :func:`checkpoint_info` reads them.
 
     Returns:
         The SHA-256 stored in the file.
@@ -202,7 +202,8 @@ def _read(path: Path, kind: str | None) -> tuple[dict[str, Any], dict[str, Tenso
         digest.update(part)
     if digest.hexdigest().encode() != blob[slot : slot + 64]:
         raise CheckpointError(
-            f"{path}: the content does not match its SHA-256; the file is damaged. Use an older copy or train again."
+            f"{path}: the content does not match its SHA-256; the file is damaged. "
+            "Use an older copy or train again."
         )
     from safetensors import SafetensorError
     from safetensors.torch import load

@@ -20,8 +20,8 @@ _ODD_FLOATS = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 def encode_tree(tree: Any) -> tuple[Any, dict[str, Tensor]]:
     """Split nested values into a JSON-able structure and named tensors.
 
-    dict (any mapping becomes a dict, keys and their order are kept), list, tuple, int, float (also nan and inf),
-    str, bool, None and tensors. Everything else is refused: nothing is guessed, nothing is pickled.
+    dict (any mapping becomes a dict, keys and their order are kept), list, tuple, int, float (also nan and
+    inf), str, bool, None and tensors. Everything else is refused: nothing is guessed, nothing is pickled.
 
     Returns:
         The structure and the tensors ``t0``, ``t1``, ..., each on the CPU and contiguous.
@@ -43,9 +43,7 @@ def _encode(value: Any, tensors: dict[str, Tensor], where: str, depth: int) -> A
         raise InvalidInput(
             f"save_tree: {where[:80]}... is nested more than {_MAX_DEPTH} deep; does it contain itself?"
         )
-    if value is None or isinstance(value, (bool, str)) and type(value) in (bool, str):
-        return value
-    if type(value) is int:
+    if value is None or type(value) in (bool, int, str):
         return value
     if type(value) is float:
         return value if math.isfinite(value) else {"f": repr(value)}
@@ -69,8 +67,8 @@ def _encode(value: Any, tensors: dict[str, Tensor], where: str, depth: int) -> A
         items = [_encode(v, tensors, f"{where}[{i}]", depth + 1) for i, v in enumerate(value)]
         return {"l" if type(value) is list else "u": items}
     raise InvalidInput(
-        f"save_tree: {where} is a {type(value).__module__}.{type(value).__qualname__}; expected dict, list, tuple, int, "
-        "float, str, bool, None or a tensor. Convert it first; objects are never pickled."
+        f"save_tree: {where} is a {type(value).__module__}.{type(value).__qualname__}; expected dict, list, "
+        "tuple, int, float, str, bool, None or a tensor. Convert it first; objects are never pickled."
     )
 
 

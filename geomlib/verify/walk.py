@@ -55,8 +55,7 @@ def subjects() -> Iterator[Subject]:
     registry = _optional("geomlib.zoo.registry")
     if registry is not None:
         for name in registry.list_models():
-            with torch.random.fork_rng():
-                yield _subject(f"zoo.{name}", type(registry.create_model(name)))
+            yield _subject(f"zoo.{name}", registry.model_class(name))
 
 
 def names() -> list[str]:

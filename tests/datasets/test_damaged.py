@@ -129,4 +129,4 @@ def test_random_damage_never_raises_anything_else(write, seed):
         try:
             load(write(bytes(blob)), units="eV")
         except InvalidInput as error:
-            assert "file.xyz" in str(error)  # noqa: PT017 - every other exception fails the test
+            assert "file.xyz" in str(error)  # every other exception fails the test

@@ -33,7 +33,7 @@ def identical(a, b) -> bool:
     if isinstance(a, (list, tuple)):
         return len(a) == len(b) and all(map(identical, a, b))
     if isinstance(a, float):
-        return a == b and math.copysign(1, a) == math.copysign(1, b) or math.isnan(a) and math.isnan(b)
+        return math.isnan(a) and math.isnan(b) if a != b else math.copysign(1, a) == math.copysign(1, b)
     return a == b
 
 

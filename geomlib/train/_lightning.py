@@ -1,0 +1,19 @@
+"""The one place that imports Lightning."""
+
+from __future__ import annotations
+
+import warnings
+
+from geomlib.errors import MissingDependency
+
+try:
+    with warnings.catch_warnings():
+        # Its own deprecated imports are no concern of ours.
+        warnings.simplefilter("ignore")
+        import lightning.pytorch as pl
+except ImportError as error:
+    raise MissingDependency(
+        f"training needs Lightning 2.6.4 or later ({error}). Install it with: pip install -e '.[train]'"
+    ) from error
+
+__all__ = ["pl"]

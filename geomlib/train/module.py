@@ -1,0 +1,159 @@
+"""The training step of a potential, as a Lightning module."""
+
+from __future__ import annotations
+
+import contextlib
+from contextlib import AbstractContextManager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from geomlib.train._lightning import pl
+from geomlib.train.batching import Batch
+from geomlib.train.ema import WeightAverage
+from geomlib.train.losses import LossWeights, check_labels, metrics_from_sums, training_loss
+from geomlib.train.schedule import Schedule
+
+__all__ = ["PotentialModule"]
+
+
+class PotentialModule(pl.LightningModule):
+    """Trains a model on energies, forces and stress.
+
+    Errors are summed on the device and read once per epoch, so a step makes no synchronisation. The learning rate
+    is set from :class:`Schedule` before every step; averaged weights, if any, are used for validation.
+
+    Args:
+        model: called as ``model(**batch.inputs(), forces=..., stress=...)`` and returning a dict.
+        weights: of the loss.
+        schedule: of the learning rate.
+        weight_decay: of AdamW.
+        ema_decay: decay of the weight average, None for none.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        weights: LossWeights | None = None,
+        schedule: Schedule | None = None,
+        *,
+        weight_decay: float = 0.0,
+        ema_decay: float | None = None,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.weights = weights or LossWeights()
+        self.schedule = schedule or Schedule()
+        self.weight_decay = weight_decay
+        self.average = WeightAverage(model.parameters(), ema_decay) if ema_decay else None
+        self.train_sums: Tensor | None = None
+        self.val_sums: Tensor | None = None
+        self._checked = False
+        self._swapped = contextlib.ExitStack()
+        self._on_load: dict[str, Any] | None = None
+
+    # -- steps
+
+    def predict(self, batch: Batch) -> dict[str, Tensor]:
+        """Return the model's outputs for a batch."""
+        return self.model(
+            **batch.inputs(),
+            forces=batch.forces is not None and bool(self.weights.forces or not self.training),
+            stress=batch.stress is not None and bool(self.weights.stress or not self.training),
+        )
+
+    def _loss(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        out = self.predict(batch)
+        if not self._checked:
+            check_labels(batch, out, self.weights)
+            self._checked = True
+        return training_loss(out, batch, self.weights)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Return the loss of a batch."""
+        loss, sums = self._loss(batch)
+        self.train_sums = sums if self.train_sums is None else self.train_sums + sums
+        return loss
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Add the errors of a batch."""
+        # Models differentiate the energy themselves; those that do not need this.
+        with torch.enable_grad():
+            _, sums = self._loss(batch)
+        sums = sums.detach()
+        self.val_sums = sums if self.val_sums is None else self.val_sums + sums
+
+    # -- optimiser
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """Return AdamW, in its fused form where the device has one."""
+        parameters = [p for p in self.model.parameters() if p.requires_grad]
+        fused = all(p.device.type in ("cpu", "cuda") and p.is_floating_point() for p in parameters)
+        return torch.optim.AdamW(
+            parameters, lr=self.schedule.lr, weight_decay=self.weight_decay, fused=fused or None
+        )
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Set the learning rate."""
+        rate = self.schedule.rate(self.trainer.global_step)
+        for group in self.trainer.optimizers[0].param_groups:
+            group["lr"] = rate
+
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        """Update the weight average."""
+        if self.average is not None:
+            self.average.update()
+
+    # -- validation with averaged weights
+
+    def evaluation_weights(self) -> AbstractContextManager[None]:
+        """Return a block inside which the model has the weights to be evaluated and kept."""
+        return contextlib.nullcontext() if self.average is None else self.average.active()
+
+    def on_validation_start(self) -> None:
+        """Put averaged weights in place."""
+        self.val_sums = None
+        self._swapped.enter_context(self.evaluation_weights())
+
+    def on_validation_end(self) -> None:
+        """Put the trained weights back."""
+        self._swapped.close()
+
+    # -- errors
+
+    def _read(self, sums: Tensor | None) -> dict[str, float]:
+        if sums is None:
+            return {}
+        if self.trainer.world_size > 1:
+            sums = self.trainer.strategy.reduce(sums, reduce_op="sum")
+        return metrics_from_sums(sums)
+
+    def train_metrics(self) -> dict[str, float]:
+        """Return the errors over the epoch so far."""
+        return self._read(self.train_sums)
+
+    def val_metrics(self) -> dict[str, float]:
+        """Return the errors of the last validation."""
+        return self._read(self.val_sums)
+
+    # -- checkpoint
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add what the loop does not know."""
+        checkpoint["geomlib"] = {
+            "train_sums": self.train_sums,
+            "val_sums": self.val_sums,
+            "schedule": self.schedule.state_dict(),
+            "average": None if self.average is None else self.average.state_dict(),
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Restore it."""
+        state = checkpoint["geomlib"]
+        self.train_sums, self.val_sums = (
+            None if state[k] is None else state[k].to(self.device) for k in ("train_sums", "val_sums")
+        )
+        self.schedule.load_state_dict(state["schedule"])
+        if self.average is not None and state["average"] is not None:
+            self.average.load_state_dict(state["average"])
