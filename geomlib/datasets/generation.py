@@ -44,9 +44,11 @@ def _need(module: str) -> Any:
         ) from None
 
 
-def _calculator(method: str, charge: float) -> Any:
+def _calculator(method: str, charge: float, numbers: Any) -> Any:
     if method.lower() not in METHODS:
         raise InvalidInput(f"generate: method {method!r} is unknown; expected one of {', '.join(METHODS)}.")
+    if charge > numbers.sum():
+        raise InvalidInput(f"generate: charge {charge:g}, but the nuclei have only {numbers.sum()} protons.")
     tblite = _need("tblite.ase")
     return tblite.TBLite(
         method=METHODS[method.lower()],
@@ -174,7 +176,7 @@ def generate(
 
     atoms, found_charge, name = _start(molecule, conformer_seed)
     total_charge = found_charge if charge is None else float(charge)
-    atoms.calc = _calculator(method, total_charge)
+    atoms.calc = _calculator(method, total_charge, atoms.numbers)
     rng = np.random.default_rng(seed)
     rows: list[dict[str, Any]] = []
     try:
@@ -182,7 +184,8 @@ def generate(
             bfgs.BFGS(atoms, logfile=None).run(fmax=relax_fmax, steps=relax_steps)
         spread = np.sqrt(atoms.get_masses() * ase_units.kB * temperature)  # Maxwell-Boltzmann, per component
         atoms.set_momenta(rng.standard_normal((len(atoms), 3)) * spread[:, None])
-        # An atom has nothing to remove, and a crystal no rotation. Linear molecules divide 0 by 0 inside ASE, harmlessly.
+        # An atom has nothing to remove, and a crystal no rotation. Linear molecules divide 0 by 0 inside ASE,
+        # harmlessly.
         if len(atoms) > 1:
             velocities.Stationary(atoms)
             if not atoms.pbc.any():
@@ -222,6 +225,10 @@ def _record(atoms: Any, time_fs: float) -> dict[str, Any]:
         name: atoms.calc.get_property(name, atoms) for name in ("energy", "forces", "dipole", "charges")
     }
     row = {k: np.array(v, dtype=np.float64) for k, v in results.items()}
+    if not all(np.isfinite(v).all() for v in row.values()):
+        raise InvalidInput(
+            "generate: the method returned NaN or infinity; check the structure and the timestep."
+        )
     row["pos"] = atoms.get_positions() - (0.0 if atoms.pbc.any() else atoms.get_center_of_mass())
     row["time_fs"] = np.array(time_fs)
     row["temperature"] = np.array(atoms.get_temperature())
@@ -262,7 +269,7 @@ def single_points(structures: Structures, method: str = "gfn2-xtb") -> Structure
         atoms = ase.Atoms(numbers=one.z.numpy(), positions=one.pos.double().numpy())
         atoms.set_cell(one.cell[0].double().numpy())
         atoms.set_pbc(one.pbc[0].numpy())
-        atoms.calc = _calculator(method, float(one.charge[0]))
+        atoms.calc = _calculator(method, float(one.charge[0]), atoms.numbers)
         try:
             row = _record(atoms, 0.0)
         except failed as error:

@@ -12,7 +12,10 @@ from geomlib import InvalidInput
 from geomlib.datasets import Structures, read_ase_db, units
 from tests.datasets.conftest import make_structures
 
-COLUMNS = "id INTEGER PRIMARY KEY, numbers BLOB, positions BLOB, cell BLOB, pbc INTEGER, energy REAL, forces BLOB, stress BLOB, key_value_pairs TEXT, data BLOB"
+COLUMNS = (
+    "id INTEGER PRIMARY KEY, numbers BLOB, positions BLOB, cell BLOB, pbc INTEGER, energy REAL, forces BLOB, "
+    "stress BLOB, key_value_pairs TEXT, data BLOB"
+)
 
 
 def water(**changes) -> dict:

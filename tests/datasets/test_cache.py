@@ -1,4 +1,4 @@
-"""Files of our own: every flipped bit and every truncation is refused before a tensor exists (acceptance A17)."""
+"""Files of our own: every flipped bit and every cut is refused before a tensor exists (acceptance A17)."""
 
 from __future__ import annotations
 

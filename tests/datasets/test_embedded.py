@@ -112,7 +112,7 @@ def test_damage_is_noticed(tmp_path, monkeypatch):
 
 
 def test_labels_are_those_of_the_method(ethanol):
-    """Single points of a few shipped frames; the stored positions are rounded to float32 and xTB converges to its accuracy."""
+    """Single points of a few shipped frames, up to the rounding to float32 and the convergence of xTB."""
     pytest.importorskip("tblite")
     pytest.importorskip("ase")
     chosen = ethanol[[0, 17, 600, 1199]]
@@ -137,7 +137,7 @@ def test_labels_are_those_of_the_method(ethanol):
 
 @pytest.mark.slow
 def test_the_recipe_gives_the_shipped_statistics(ethanol):
-    """A tenth of the recipe. Chaos parts the trajectories within picoseconds, so the numbers agree only as samples."""
+    """A tenth of the recipe. Chaos parts trajectories within picoseconds: they agree only as samples."""
     pytest.importorskip("tblite")
     pytest.importorskip("rdkit")
     s = generate("ethanol", frames=120)

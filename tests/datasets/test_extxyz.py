@@ -110,7 +110,8 @@ def test_units(write, name):
 
 
 def test_atomic_units(write):
-    text = f'1\n{CELL} Properties=species:S:1:pos:R:3:forces:R:3 energy=1 virial="-1 0 0 0 0 0 0 0 0"\nC 0 0 1 1 0 0\n'
+    head = f'{CELL} Properties=species:S:1:pos:R:3:forces:R:3 energy=1 virial="-1 0 0 0 0 0 0 0 0"'
+    text = one_atom(head, "C 0 0 1 1 0 0")
     s = read_extxyz(write(text), units={"energy": "Hartree", "length": "Bohr"})
     assert s.pos[0, 2] == units.BOHR
     assert s.cell[0, 2, 2] == 6 * units.BOHR
@@ -137,8 +138,10 @@ def test_energies_in_other_units_are_noticed(write):
 
 def test_comment_values(write):
     comment = (
-        'Properties=species:S:1:pos:R:3 a=1 b=1.5 c=T d=word e="two words" f="1 2 3" g={4 5} h=[6, 7.5] i="_JSON [[1, 2], [3, 4]]" '
-        """flag 'odd key'=3 j='single quoted' k="say \\"hi\\"" l="T F" m=1e5 n=[8] "quoted key"=9 <R2>=2 o=-1.5E-3"""
+        'Properties=species:S:1:pos:R:3 a=1 b=1.5 c=T d=word e="two words" f="1 2 3" g={4 5} h=[6, 7.5] '
+        'i="_JSON [[1, 2], [3, 4]]" '
+        """flag 'odd key'=3 j='single quoted' k="say \\"hi\\"" l="T F" m=1e5 n=[8] """
+        '"quoted key"=9 <R2>=2 o=-1.5E-3'
     )
     info = next(iter(iterate_extxyz(write(one_atom(comment))))).info
     found = {k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in info.items()}

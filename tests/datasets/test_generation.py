@@ -94,14 +94,20 @@ def test_bad_numbers(options):
 
 
 @pytest.mark.usefixtures("tools")
-@pytest.mark.parametrize(("symbols", "charge"), [("He", 5), ("H2", 0), ("Og", 0)])
+@pytest.mark.parametrize(("symbols", "charge"), [("H2", 0), ("Og", 0), ("Ne", -30)])
 def test_calculations_that_fail_say_so(symbols, charge):
     atoms = importlib.import_module("ase").Atoms(symbols)  # H2: both atoms at the origin
-    with pytest.raises(InvalidInput, match="failed for .* after 0 frames"):
+    with pytest.raises(InvalidInput, match=r"failed for .* after 0 frames"):
         generate(atoms, charge=charge, relax_steps=0, frames=1, equilibration_ps=0.0)
     with pytest.raises(InvalidInput, match="structure 0 failed"):
         s = Structures.from_ase(atoms)
         single_points(s.replace(charge=torch.tensor([float(charge)])))
+
+
+@pytest.mark.usefixtures("tools")
+def test_more_charge_than_protons():
+    with pytest.raises(InvalidInput, match="charge 5, but the nuclei have only 2 protons"):
+        generate(importlib.import_module("ase").Atoms("He"), charge=5, **SHORT)
 
 
 @pytest.mark.usefixtures("tools")

@@ -77,7 +77,11 @@ def test_archive(folder, mode):
 
 
 def test_sdf_with_table(tmp_path):
-    block = "gdb_{0}\n  made up\n\n  2  1  0  0  0  0            999 V2000\n    0.0000    0.5000   -0.2500 C   0  0\n    1.0000    2.0000    3.0000 H   0  0\n  1  2  1  0\nM  END\n$$$$\n"
+    block = (
+        "gdb_{0}\n  made up\n\n  2  1  0  0  0  0            999 V2000\n"
+        "    0.0000    0.5000   -0.2500 C   0  0\n    1.0000    2.0000    3.0000 H   0  0\n"
+        "  1  2  1  0\nM  END\n$$$$\n"
+    )
     (tmp_path / "gdb9.sdf").write_text("".join(block.format(i) for i in (1, 2, 3)))
     names = "mol_id,A,B,C,mu,alpha,homo,lumo,gap,r2,zpve,u0,u298,h298,g298,cv\n"
     values = ",".join(map(str, VALUES))

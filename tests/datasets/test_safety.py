@@ -51,7 +51,7 @@ NAMES = ["os.system", "Popen", "exec", "eval"]
 
 
 def carriers(folder: Path, gadget: Gadget) -> list[Path]:
-    """Return files of every kind we read, all holding the gadget in the way a careless loader would run it."""
+    """Return files of every kind we read, all holding the gadget where a careless loader would run it."""
     blob = pickle.dumps(gadget)
     array = np.empty(2, dtype=object)
     array[:] = [gadget, gadget]
@@ -158,7 +158,7 @@ def test_sql_of_the_file_is_inert(tmp_path):
 
 
 def test_the_source_holds_no_unpickler():
-    """A grep that knows syntax: no pickle, no eval or exec, no allow_pickle=True, no weights_only=False, no torch.load."""
+    """A grep that knows syntax: no unpickler, no eval or exec, no allow_pickle=True, no torch.load."""
     for path in Path(geomlib.datasets.__file__).parent.glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             where = f"{path.name}:{getattr(node, 'lineno', 0)}"

@@ -1,4 +1,4 @@
-"""Every file of the shared data in scope: counts, units and signs as its README says (acceptance A20 and A27)."""
+"""Every shared file in scope: counts, units and signs as its README says (acceptance A20 and A27)."""
 
 from __future__ import annotations
 
