@@ -1,8 +1,8 @@
 """Checkpoints: one safetensors file with JSON beside the tensors, checked as a whole, written atomically.
 
-The header holds one JSON text: format name and version, kind, content, and a SHA-256 of the whole file with its
-own 64 digits set to zero. safetensors, zip and HDF5 notice no flipped bit; here any single change is found before
-a tensor is used. Nothing is ever unpickled.
+The header holds one JSON text: format name and version, kind, content, and a SHA-256 of the whole file with
+its own 64 digits set to zero. safetensors, zip and HDF5 notice no flipped bit; here any change is found
+before a tensor is used. Nothing is ever unpickled.
 """
 
 from __future__ import annotations
