@@ -21,6 +21,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, reduce
 
+import numpy as np
 import torch
 from torch import Generator, Tensor
 
@@ -118,7 +119,18 @@ def haar_orthogonal(n: int, sign: int, generator: Generator) -> Tensor:  # (n, n
     q = q * torch.where(torch.diagonal(r) < 0, -1.0, 1.0)
     if float(torch.linalg.det(q)) * sign < 0:
         q[:, 0] = -q[:, 0]
-    return q
+    return _polished(q)
+
+
+def _polished(q: Tensor) -> Tensor:
+    """Return the nearest orthogonal matrix, rounded once.
+
+    A matrix off by a few units of round-off acts as a scaling, which a check would blame on its target.
+    """
+    a = q.numpy().astype(np.longdouble)
+    for _ in range(2):
+        a = 0.5 * a @ (3.0 * np.eye(len(a), dtype=np.longdouble) - a.T @ a)
+    return torch.from_numpy(a.astype(np.float64))
 
 
 class Group(ABC):

@@ -71,13 +71,12 @@ class Target:
         }
         return {**tree, **random}
 
-    def pairing(self, tree: Tree) -> float:
-        """Return the sum of outputs times cotangents, whose derivative the gradients are."""
+    def pairing(self, tree: Tree) -> tuple[float, float]:
+        """Return the sum of outputs times cotangents, whose derivative the gradients are, and its bound."""
         found = outputs_of(self._call(self._wide, map_leaves(tree, lambda _, x: x.detach().clone())))
-        terms = [
-            (x.detach() * tree[_COTANGENT + n]).sum() for n, x in found.items() if n in self.differentiable
-        ]
-        return float(torch.stack(terms).sum()) if terms else 0.0
+        pairs = [(found[n].detach().double(), tree[_COTANGENT + n]) for n in sorted(self.differentiable)]
+        value = sum(float((x * c).sum()) for x, c in pairs)
+        return value, sum(float(torch.linalg.vector_norm(x) * torch.linalg.vector_norm(c)) for x, c in pairs)
 
     def cotangent_types(self, outputs: Mapping[str, TensorType]) -> dict[str, TensorType]:
         """Return the types of the cotangents: the duals of the outputs, equal for orthogonal groups."""
