@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import pickle
+from _pickle import UnpicklingError
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -142,7 +142,7 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         return _read_safetensors(path)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
+    except UnpicklingError as error:
         raise InvalidInput(
             f"load_torchmdnet: {path} needs to run code to be opened, which geomlib never does. If you "
             "trust the "
