@@ -373,7 +373,11 @@ def _cell(info: dict[str, Any], where: str) -> tuple[np.ndarray | None, tuple[bo
     else:
         pbc = np.asarray(flags)
         pbc = np.repeat(pbc, 3) if pbc.size == 1 else pbc
-        if pbc.shape != (3,) or pbc.dtype.kind not in "bi" or not np.isin(pbc, (0, 1)).all():
+        if (
+            pbc.shape != (3,)
+            or pbc.dtype.kind not in "bi"
+            or not all(flag in (0, 1) for flag in pbc.tolist())
+        ):
             raise InvalidInput(f"{where}: pbc is {str(flags)[:40]!r}, expected three of T or F.")
     pbc = pbc.astype(bool)
     if pbc.any():
