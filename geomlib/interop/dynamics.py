@@ -202,7 +202,7 @@ def run_md(
     potential, kinetic, kelvin, momentum = (torch.stack(column).cpu() for column in zip(*rows, strict=True))
     return MDResult(
         step=at,
-        time_fs=at * timestep,
+        time_fs=at.double() * timestep,
         potential=potential,
         kinetic=kinetic,
         temperature=kelvin,
