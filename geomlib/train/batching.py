@@ -136,7 +136,9 @@ class Packer:
         # Without a cell all shifts are zero: one row serves all.
         self._pairs = HalfPairs(i, j, shift if self.periodic else shift.new_zeros(1, 3))
 
-    def batches(self, index: Tensor, batch_size: int, *, device: torch.device | str | None = None) -> list[Batch]:
+    def batches(
+        self, index: Tensor, batch_size: int, *, device: torch.device | str | None = None
+    ) -> list[Batch]:
         """Return the structures `index`, in that order, cut into batches.
 
         All batches are gathered by one pass and then sliced, so the cost per batch is that of a few views.

@@ -67,7 +67,12 @@ class StructuresModule(pl.LightningDataModule):
         self.packers = {"train": Packer(train, cutoff, dtype=dtype)}
         if val is not None and len(val):
             self.packers["val"] = Packer(val, cutoff, dtype=dtype)
-        self.batch_size, self.eval_batch_size, self.seed, self.pad_to = batch_size, eval_batch_size, seed, pad_to
+        self.batch_size, self.eval_batch_size, self.seed, self.pad_to = (
+            batch_size,
+            eval_batch_size,
+            seed,
+            pad_to,
+        )
 
     def _loader(self, name: str, **options: Any) -> EpochLoader:
         place = {} if self.trainer is None else {

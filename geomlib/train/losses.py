@@ -58,7 +58,9 @@ def check_labels(batch: Batch, out: Mapping[str, Tensor], weights: LossWeights) 
         label, value = getattr(batch, name), out.get(name)
         if getattr(weights, name) and (label is None or value is None):
             who = "data" if label is None else "model output"
-            raise InvalidInput(f"the loss weight of {name} is {getattr(weights, name)}, but the {who} has no {name}.")
+            raise InvalidInput(
+                f"the loss weight of {name} is {getattr(weights, name)}, but the {who} has no {name}."
+            )
         if label is not None and value is not None and label.shape != value.shape:
             raise InvalidInput(
                 f"{name}: the model returns shape {tuple(value.shape)}, the labels have {tuple(label.shape)}. "

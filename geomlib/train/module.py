@@ -51,7 +51,6 @@ class PotentialModule(pl.LightningModule):
         self.val_sums: Tensor | None = None
         self._checked = False
         self._swapped = contextlib.ExitStack()
-        self._on_load: dict[str, Any] | None = None
 
     # -- steps
 
@@ -100,8 +99,9 @@ class PotentialModule(pl.LightningModule):
         for group in self.trainer.optimizers[0].param_groups:
             group["lr"] = rate
 
-    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
-        """Update the weight average."""
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """Step, and update the weight average before any hook can save a checkpoint."""
+        super().optimizer_step(*args, **kwargs)
         if self.average is not None:
             self.average.update()
 

@@ -40,7 +40,9 @@ class Reference:
         model.set_reference(self.atomic_energies or None, self.scale, self.shift)
 
 
-def fit_reference(structures: Structures, energies: str = "elements", scale: str | float = "energy") -> Reference:
+def fit_reference(
+    structures: Structures, energies: str = "elements", scale: str | float = "energy"
+) -> Reference:
     """Fit reference energies to the labels of a training set, in float64.
 
     Args:
@@ -62,10 +64,14 @@ def fit_reference(structures: Structures, energies: str = "elements", scale: str
     if energies not in MODES:
         raise InvalidInput(f"fit_reference: energies = {energies!r}, expected one of {', '.join(MODES)}.")
     if isinstance(scale, str) and scale not in SCALES:
-        raise InvalidInput(f"fit_reference: scale = {scale!r}, expected a number or one of {', '.join(SCALES)}.")
+        raise InvalidInput(
+            f"fit_reference: scale = {scale!r}, expected a number or one of {', '.join(SCALES)}."
+        )
     if structures.energy is None:
         if energies != "none" or scale == "energy":
-            raise InvalidInput("fit_reference: the training set has no energies. Use energies='none', scale='forces'.")
+            raise InvalidInput(
+                "fit_reference: the training set has no energies. Use energies='none', scale='forces'."
+            )
         return Reference({}, _scale(structures, scale, 1.0), 0.0, True, 0.0)
     known = torch.isfinite(structures.energy)
     if not bool(known.any()):

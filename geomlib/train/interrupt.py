@@ -1,0 +1,51 @@
+"""Ctrl-C and SIGTERM as a request, answered at the end of a step."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from collections.abc import Iterator
+
+from geomlib.errors import GeomlibError
+
+__all__ = ["StopRequest", "TrainingDiverged", "TrainingInterrupted", "stop_on_signals"]
+
+
+class TrainingInterrupted(GeomlibError):
+    """The run was asked to stop; its checkpoint is written."""
+
+
+class TrainingDiverged(GeomlibError):
+    """The loss is not finite any more."""
+
+
+class StopRequest:
+    """Remembers the first signal."""
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+
+
+@contextlib.contextmanager
+def stop_on_signals() -> Iterator[StopRequest]:
+    """Turn SIGINT and SIGTERM into a request inside the block; a second Ctrl-C interrupts at once.
+
+    A step that is cut in the middle could not be continued exactly, so the run looks at the request between steps.
+    """
+    request = StopRequest()
+    if threading.current_thread() is not threading.main_thread():
+        yield request
+        return
+
+    def note(number: int, _frame: object) -> None:
+        if request.signal is not None and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        request.signal = number
+
+    previous = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield request
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
