@@ -168,11 +168,12 @@ def run_md(
     logged: list[int] = []
     rows: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
 
+    x = system.pos
     with contextlib.ExitStack() as files, torch.no_grad():
+        # Before any file is opened: a structure the model refuses leaves nothing behind.
+        energy, forces = system.evaluate(x, 0)
         csv = None if log is None else files.enter_context(LogWriter(log))
         frames = None if trajectory is None else files.enter_context(TrajectoryWriter(trajectory))
-        x = system.pos
-        energy, forces = system.evaluate(x, 0)
         for step in range(steps + 1):
             if step:
                 v = v + kick * forces
