@@ -12,8 +12,8 @@ from pathlib import Path
 __all__ = ["homonym", "main"]
 
 _PACKAGES = (
-    "torch", "numpy", "safetensors", "vesin", "numba", "lightning", "jsonargparse", "tensorboard", "matplotlib",
-    "ase", "tblite", "rdkit", "h5py", "torch-geometric", "e3nn",
+    "torch", "numpy", "safetensors", "vesin", "numba", "lightning", "jsonargparse", "tensorboard",
+    "matplotlib", "ase", "tblite", "rdkit", "h5py", "torch-geometric", "e3nn",
 )  # fmt: skip
 
 
@@ -24,8 +24,8 @@ def homonym() -> str | None:
     except metadata.PackageNotFoundError:
         return None
     return (
-        f"the distribution 'geomlib' {other.version} is installed: another project that uses the same import name. "
-        "Remove it: pip uninstall geomlib, then install this source tree again (pip install .)."
+        f"the distribution 'geomlib' {other.version} is installed: another project that uses the same import "
+        "name. Remove it: pip uninstall geomlib, then install this source tree again (pip install .)."
     )
 
 
@@ -69,7 +69,7 @@ def _old_lightning() -> str | None:
         return None
     numbers = tuple(int(p) if p.isdecimal() else 0 for p in found.split(".")[:3])
     if numbers in ((2, 6, 2), (2, 6, 3)):
-        return f"lightning {found} was a malicious upload. Remove it at once and treat this machine as compromised."
+        return f"lightning {found} was a malicious upload. Remove it; treat this machine as compromised."
     if numbers < (2, 6, 4):
         return f"lightning {found} is older than 2.6.4: pip install -U 'lightning>=2.6.4'."
     return None
@@ -81,9 +81,8 @@ def _torch(problems: list[str]) -> None:
         return
     import torch
 
-    print(
-        f"threads           {torch.get_num_threads()} (OMP_NUM_THREADS={os.environ.get('OMP_NUM_THREADS', 'not set')})"
-    )
+    wish = os.environ.get("OMP_NUM_THREADS", "not set")
+    print(f"threads           {torch.get_num_threads()} (OMP_NUM_THREADS={wish})")
     print(f"default dtype     {torch.get_default_dtype()}")
     if not torch.cuda.is_available():
         print("cuda              not available")

@@ -13,7 +13,7 @@ class TrainConfig:
     """Settings of a training run.
 
     Args:
-        data: name of an embedded set, or a file or folder: extended XYZ, ASE database, MD17 npz, QM9, DeePMD, ...
+        data: name of an embedded set, or a file: extended XYZ, ASE database, MD17 npz, QM9, DeePMD, ...
         out: folder of the run; runs/NAME if not given.
         resume: continue the run in `out` (also: --resume FOLDER).
         overwrite: replace the run in `out`.
@@ -28,13 +28,13 @@ class TrainConfig:
         factor: plateau schedule: by how much it falls.
         weight_decay: of AdamW.
         clip: largest norm of the gradient; 0 for none.
-        ema_decay: decay of a moving average of the weights, for example 0.999; it is what is evaluated and kept.
+        ema_decay: of a moving average of the weights, such as 0.999; the average is evaluated and kept.
         energy_weight: weight of the energies' mean square error (eV, per structure).
         forces_weight: weight of the force components' mean square error (eV/Å).
         stress_weight: weight of the stress components' mean square error (eV/Å³).
         energy_per_atom: divide energy differences in the loss by the number of atoms.
         reference: elements (least squares per element), mean, or none.
-        scale: unit of the learned part: energy (deviation of the fit), forces (root mean square), none, or eV.
+        scale: unit of the learned part: energy (deviation of the fit), forces (root mean square), none, eV.
         train_size: structures to train on, a count or a fraction; the rest if not given.
         val_size: structures to validate on.
         test_size: structures to test on.

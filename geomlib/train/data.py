@@ -23,7 +23,8 @@ def drop_large_forces(structures: Structures, max_force: float) -> Structures:
         InvalidInput: there are no forces, or nothing is left.
 
     Example:
-        >>> data = Structures(z=[1, 1], pos=torch.zeros(2, 3), ptr=[0, 1, 2], forces=[[0, 0, 1.0], [9.0, 0, 0]])
+        >>> forces = [[0, 0, 1.0], [9.0, 0, 0]]
+        >>> data = Structures(z=[1, 1], pos=torch.zeros(2, 3), ptr=[0, 1, 2], forces=forces)
         >>> len(drop_large_forces(data, 5.0))
         1
     """

@@ -21,7 +21,7 @@ __all__ = ["Predictions", "errors", "evaluate", "main", "predict", "table"]
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a model says about a data set, in its order: energy (B,), forces (N, 3), stress (B, 3, 3) or None."""
+    """What a model says about a data set: energy (B,), forces (N, 3) and stress (B, 3, 3), or None."""
 
     energy: Tensor
     forces: Tensor | None = None
@@ -83,7 +83,7 @@ def errors(
         chosen: structures to look at, (B,) bool; all if None.
 
     Returns:
-        Number of structures and the errors of :data:`~geomlib.train.losses.METRICS`, as far as there are labels.
+        Number of structures, and the errors of :data:`~geomlib.train.losses.METRICS` that have labels.
     """
     chosen = torch.ones(len(structures), dtype=torch.bool) if chosen is None else chosen
     out: dict[str, float] = {"structures": int(chosen.sum())}

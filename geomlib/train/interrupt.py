@@ -12,11 +12,11 @@ from geomlib.errors import GeomlibError
 __all__ = ["StopRequest", "TrainingDiverged", "TrainingInterrupted", "stop_on_signals"]
 
 
-class TrainingInterrupted(GeomlibError):
+class TrainingInterrupted(GeomlibError):  # noqa: N818 - a request, not an error
     """The run was asked to stop; its checkpoint is written."""
 
 
-class TrainingDiverged(GeomlibError):
+class TrainingDiverged(GeomlibError):  # noqa: N818
     """The loss is not finite any more."""
 
 
@@ -31,7 +31,7 @@ class StopRequest:
 def stop_on_signals() -> Iterator[StopRequest]:
     """Turn SIGINT and SIGTERM into a request inside the block; a second Ctrl-C interrupts at once.
 
-    A step that is cut in the middle could not be continued exactly, so the run looks at the request between steps.
+    A step cut in the middle could not be continued exactly, so the run looks at the request between steps.
     """
     request = StopRequest()
     if threading.current_thread() is not threading.main_thread():

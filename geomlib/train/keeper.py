@@ -160,8 +160,8 @@ class RunKeeper(pl.Callback):
     def _require_finite(self, train_loss: float, score: float, trainer: Any) -> None:
         if not (math.isfinite(train_loss) and math.isfinite(score)):
             raise TrainingDiverged(
-                f"the loss is not finite in epoch {trainer.current_epoch + 1} (train {train_loss}, validation "
-                f"{score}). Lower --lr, filter labels with --max_force, or check the data. "
+                f"the loss is not finite in epoch {trainer.current_epoch + 1} (train {train_loss}, "
+                f"validation {score}). Lower --lr, filter labels with --max_force, or check the data. "
                 f"The best model so far and the last checkpoint are in {self.folder}."
             )
 

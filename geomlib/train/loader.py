@@ -19,9 +19,9 @@ _BLOCK_ATOMS = 50_000
 class EpochLoader:
     """Iterates over a data set in batches; the order of epoch e depends on the seed and e alone.
 
-    The position inside the epoch is part of :meth:`state_dict`, so a run continues with the very batch it would
-    have seen next. With several processes each takes every `world`-th structure of the common order; in training
-    the order is repeated a little so that all take the same number of steps.
+    The position inside the epoch is part of :meth:`state_dict`, so a run continues with the very batch it
+    would have seen next. With several processes each takes every `world`-th structure of the common order; in
+    training the order is repeated a little so that all take the same number of steps.
 
     Args:
         packer: the data.

@@ -29,7 +29,9 @@ METRICS = {
 
 @dataclass(frozen=True)
 class LossWeights:
-    r"""Weights of the loss :math:`w_E\,\overline{\Delta E^2} + w_F\,\overline{\Delta F^2} + w_S\,\overline{\Delta\sigma^2}`.
+    r"""Weights of the loss.
+
+    .. math:: w_E\,\overline{\Delta E^2} + w_F\,\overline{\Delta F^2} + w_S\,\overline{\Delta\sigma^2}
 
     The means run over structures, force components and stress components; units eV, eV/Å, eV/Å³.
 
@@ -63,8 +65,8 @@ def check_labels(batch: Batch, out: Mapping[str, Tensor], weights: LossWeights) 
             )
         if label is not None and value is not None and label.shape != value.shape:
             raise InvalidInput(
-                f"{name}: the model returns shape {tuple(value.shape)}, the labels have {tuple(label.shape)}. "
-                "They would broadcast; reshape the labels."
+                f"{name}: the model returns shape {tuple(value.shape)}, the labels {tuple(label.shape)}: "
+                "they would broadcast; reshape the labels."
             )
 
 

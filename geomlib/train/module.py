@@ -21,7 +21,7 @@ __all__ = ["PotentialModule"]
 class PotentialModule(pl.LightningModule):
     """Trains a model on energies, forces and stress.
 
-    Errors are summed on the device and read once per epoch, so a step makes no synchronisation. The learning rate
+    Errors are summed on the device and read once per epoch, so a step does not wait for it. The learning rate
     is set from :class:`Schedule` before every step; averaged weights, if any, are used for validation.
 
     Args:

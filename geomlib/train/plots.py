@@ -62,6 +62,8 @@ def learning_curve(history: Sequence[Mapping[str, float]], path: str | Path) -> 
     made = _figure(max(1, len(shown)))
     if made is None:
         return None
+    from matplotlib.ticker import LogFormatter, MaxNLocator
+
     figure, axes = made
     for axis, (letter, title) in zip(axes, shown, strict=False):
         for part, colour in (("train", _BLUE), ("val", _ORANGE)):
@@ -76,6 +78,9 @@ def learning_curve(history: Sequence[Mapping[str, float]], path: str | Path) -> 
                     marker="." if len(points) < 3 else "",
                 )
         axis.set(xlabel="epoch", ylabel=f"mean absolute error of {title}", yscale="log")
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axis.yaxis.set_major_formatter("{x:g}")
+        axis.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.5)))
         axis.grid(alpha=0.3, which="both", lw=0.5)
         axis.legend(frameon=False)
     return _store(figure, Path(path))
@@ -84,18 +89,20 @@ def learning_curve(history: Sequence[Mapping[str, float]], path: str | Path) -> 
 def parity_plot(predictions: Predictions, structures: Structures, path: str | Path) -> Path | None:
     """Plot predicted against reference energies and force components.
 
-    Energies are shown relative to their mean per atom, so that different compositions share an axis.
+    Energies are shown relative to their mean; per atom, where the number of atoms differs.
 
     Returns:
         The path, or None (with a warning) if matplotlib is missing or there are no labels.
     """
     panels: list[tuple[str, torch.Tensor, torch.Tensor, float, str]] = []
     if structures.energy is not None:
-        n = structures.num_atoms
+        same = int(structures.num_atoms.min()) == int(structures.num_atoms.max())
+        n = torch.ones_like(structures.num_atoms) if same else structures.num_atoms
         centre = torch.nanmean(structures.energy / n)
         x, y = structures.energy / n - centre, predictions.energy / n - centre
         mae = 1000 * float(torch.nanmean((predictions.energy - structures.energy).abs()))
-        panels.append(("energy per atom, relative, eV", x, y, mae, "meV"))
+        title = "energy" if same else "energy per atom"
+        panels.append((f"{title}, relative, eV", x, y, mae, "meV"))
     if structures.forces is not None and predictions.forces is not None:
         x, y = structures.forces.reshape(-1), predictions.forces.reshape(-1)
         panels.append(("force component, eV/Å", x, y, 1000 * float(torch.nanmean((y - x).abs())), "meV/Å"))

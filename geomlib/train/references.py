@@ -47,11 +47,11 @@ def fit_reference(
 
     Args:
         structures: the training set.
-        energies: "elements": least squares per element, of minimum norm where the compositions leave a choice (a
-            single molecule), so that the sum stays proportional to size; "mean": one constant, for one composition;
-            "none": zero.
-        scale: "energy": standard deviation of what remains; "forces": root mean square of the force components;
-            "none": 1; or a number in eV.
+        energies: "elements": least squares per element, of minimum norm where the compositions leave a choice
+            (a single molecule), so that the sum stays proportional to size; "mean": one constant, for one
+            composition; "none": zero.
+        scale: "energy": standard deviation of what remains; "forces": root mean square of the force
+            components; "none": 1; or a number in eV.
 
     Raises:
         InvalidInput: unknown mode, or labels are missing.

@@ -11,16 +11,11 @@ from typing import Any
 import torch
 
 from geomlib._version import __version__
+from geomlib.datasets.elements import SYMBOLS
 from geomlib.datasets.structures import Structures
 from geomlib.train.references import Reference
 
 __all__ = ["describe_run", "git_commit", "versions"]
-
-_SYMBOLS = (
-    "X H He Li Be B C N O F Ne Na Mg Al Si P S Cl Ar K Ca Sc Ti V Cr Mn Fe Co Ni Cu Zn Ga Ge As Se Br Kr Rb Sr Y Zr Nb "
-    "Mo Tc Ru Rh Pd Ag Cd In Sn Sb Te I Xe Cs Ba La Ce Pr Nd Pm Sm Eu Gd Tb Dy Ho Er Tm Yb Lu Hf Ta W Re Os Ir Pt Au Hg "
-    "Tl Pb Bi Po At Rn Fr Ra Ac Th Pa U Np Pu Am Cm Bk Cf Es Fm Md No Lr Rf Db Sg Bh Hs Mt Ds Rg Cn Nh Fl Mc Lv Ts Og"
-).split()
 
 
 def describe_run(
@@ -28,20 +23,21 @@ def describe_run(
 ) -> str:
     """Return the lines printed before training: data, split, reference energies, model."""
     train = sets["train"]
-    shape = f"{train.z.numel() / len(train):.1f} atoms on average, elements {' '.join(_SYMBOLS[z] for z in train.elements)}"
+    elements = " ".join(SYMBOLS[z] for z in train.elements)
+    shape = f"{train.z.numel() / len(train):.1f} atoms on average, elements {elements}"
     lines = [f"data       {train.source or 'in memory'}"]
     lines.append(f"split      {', '.join(f'{n} {len(s)}' for n, s in sets.items())} structures; {shape}")
     missing = ", ".join(f"{k} in {v}" for k, v in train.missing.items())
     if missing:
         lines.append(f"masked     training labels missing: {missing} structures")
     if reference.atomic_energies:
-        energies = ", ".join(f"{_SYMBOLS[z]} {e:.4f}" for z, e in reference.atomic_energies.items())
+        energies = ", ".join(f"{SYMBOLS[z]} {e:.4f}" for z, e in reference.atomic_energies.items())
         note = "" if reference.unique else "; only their sum is determined (minimum norm)"
         lines.append(f"reference  {energies} eV{note}")
     else:
         lines.append(f"reference  {reference.shift:.4f} eV per structure")
     lines.append(
-        f"           remaining deviation {reference.residual:.4f} eV, unit of the model {reference.scale:.4f} eV"
+        f"           deviation left {reference.residual:.4f} eV, unit of the model {reference.scale:.4f} eV"
     )
     count = sum(p.numel() for p in model.parameters())
     options = ", ".join(f"{k}={v}" for k, v in config.items() if k != "name")
@@ -62,7 +58,7 @@ def versions() -> dict[str, str]:
 
 
 def git_commit() -> str | None:
-    """Return the commit of the source tree geomlib is imported from, with "+" if it was changed; None if there is none."""
+    """Return the commit of the source tree geomlib comes from, with "+" if changed; None without one."""
     root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return None

@@ -149,8 +149,8 @@ def _claim(folder: Path, config: TrainConfig) -> None:
     if (folder / "config.yaml").exists():
         if not config.overwrite:
             raise InvalidInput(
-                f"{folder} already holds a run. Continue it with --resume {folder}, replace it with --overwrite, "
-                "or choose another folder with --out."
+                f"{folder} already holds a run. Continue it with --resume {folder}, replace it with "
+                "--overwrite, or choose another folder with --out."
             )
         for name in (LAST, BEST, "metrics.csv", "metrics.json", "split.json", "config.yaml"):
             (folder / name).unlink(missing_ok=True)

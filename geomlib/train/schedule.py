@@ -18,10 +18,11 @@ class Schedule:
     r"""Linear warm-up, then cosine decay, halving on plateaus, or nothing.
 
     .. math:: \eta_t = \eta\,\min\left(1, \tfrac{t+1}{w}\right) \cdot
-              \begin{cases}\tfrac12\left(1 + \cos\pi\tfrac{t-w}{T-w}\right) & \text{cosine}\\ f^{k} & \text{plateau}\end{cases}
+              \begin{cases}\tfrac12\left(1 + \cos\pi\tfrac{t-w}{T-w}\right) & \text{cosine}\\
+              f^{k} & \text{plateau}\end{cases}
 
-    but never below ``lr * floor`` after the warm-up. On a plateau the factor f is applied after `patience` epochs
-    without a better validation loss.
+    but never below ``lr * floor`` after the warm-up. On a plateau the factor f is applied after `patience`
+    epochs without a better validation loss.
 
     Args:
         kind: "cosine", "plateau" or "constant".
