@@ -29,21 +29,14 @@ _FILES = {
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="geomlib md",
-        description="Molecular dynamics with a trained model. Writes md.csv, trajectory.extxyz, summary.json and "
-        "energy.png into --out. Several models run as an ensemble (their mean force is followed).",
+        description="Molecular dynamics with a trained model. Writes md.csv, trajectory.extxyz, summary.json "
+        "and energy.png into --out. Several models run as an ensemble (their mean force is followed).",
         epilog="Example: geomlib md runs/ethanol --structure ethanol --steps 2000 --ensemble nve --out md",
     )
     add = parser.add_argument
-    add(
-        "model",
-        nargs="+",
-        help="folder of a training run, .safetensors of geomlib, or TensorNet of torchmd-net",
-    )
-    add(
-        "--structure",
-        required=True,
-        help="file with the start (extxyz, ASE database, ...) or an embedded set",
-    )
+    switch = argparse.BooleanOptionalAction
+    add("model", nargs="+", help="folder of a training run, .safetensors, or torchmd-net's TensorNet")
+    add("--structure", required=True, help="file with the start (extxyz, ASE db, ...) or embedded set")
     add("--index", type=int, default=0, help="which structure of the file (%(default)s; -1 is the last)")
     add("--charge", type=float, default=None, help="total charge (default: that of the file, or 0)")
     add("--steps", type=int, default=2000, help="time steps (%(default)s)")
@@ -59,13 +52,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--log-every", type=int, default=10, help="steps between rows of md.csv (%(default)s)")
     add("--trajectory-every", type=int, default=10, help="steps between frames (%(default)s)")
     add("--out", default="md", help="folder to write (%(default)s)")
-    add(
-        "--overwrite",
-        action=argparse.BooleanOptionalAction,
-        default=False,
-        help="replace an earlier run there",
-    )
-    add("--plot", action=argparse.BooleanOptionalAction, default=True, help="draw energy.png")
+    add("--overwrite", action=switch, default=False, help="replace an earlier run there")
+    add("--plot", action=switch, default=True, help="draw energy.png")
     return parser
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from _pickle import UnpicklingError
 import warnings
+from _pickle import UnpicklingError  # the type of an error; nothing here unpickles
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
