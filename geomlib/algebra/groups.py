@@ -104,9 +104,8 @@ def rotation(axis: Tensor, angle: float) -> Tensor:  # (3,) -> (3, 3)
     x, y, z = (a / torch.linalg.vector_norm(a)).tolist()
     k = torch.tensor([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]], dtype=torch.float64)
     # 2 sin^2(t/2) keeps full accuracy at tiny angles, where 1 - cos(t) has none.
-    return (
-        torch.eye(3, dtype=torch.float64) + math.sin(angle) * k + 2.0 * math.sin(angle / 2.0) ** 2 * (k @ k)
-    )
+    eye = torch.eye(3, dtype=torch.float64)
+    return _polished(eye + math.sin(angle) * k + 2.0 * math.sin(angle / 2.0) ** 2 * (k @ k))
 
 
 def haar_orthogonal(n: int, sign: int, generator: Generator) -> Tensor:  # (n, n)

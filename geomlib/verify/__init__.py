@@ -8,9 +8,34 @@ EXACT
 
 from __future__ import annotations
 
-from geomlib.verify.check import check
-from geomlib.verify.mutants import mutant
-from geomlib.verify.report import EquivarianceError, FieldResult, Report
-from geomlib.verify.walk import Subject, subjects
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from geomlib.verify.checking import check
+    from geomlib.verify.mutants import mutant
+    from geomlib.verify.report import EquivarianceError, FieldResult, Report
+    from geomlib.verify.walk import Subject, subjects
 
 __all__ = ["EquivarianceError", "FieldResult", "Report", "Subject", "check", "mutant", "subjects"]
+
+# Loaded on first use, so that ``geomlib verify --help`` does not wait for torch.
+_LAZY = {
+    "check": "checking",
+    "mutant": "mutants",
+    "EquivarianceError": "report",
+    "FieldResult": "report",
+    "Report": "report",
+    "Subject": "walk",
+    "subjects": "walk",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(importlib.import_module(f"geomlib.verify.{_LAZY[name]}"), name)
+    raise AttributeError(f"module 'geomlib.verify' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

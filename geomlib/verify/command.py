@@ -67,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _all(arguments: argparse.Namespace) -> int:
-    from geomlib.verify.check import check
+    from geomlib.verify.checking import check
     from geomlib.verify.walk import subjects
 
     rows: list[tuple[str, ...]] = [("name", "group", "fields", "e64", "ratio to round-off", "verdict")]
@@ -93,7 +93,7 @@ def _all(arguments: argparse.Namespace) -> int:
 
 
 def _one(arguments: argparse.Namespace) -> int:
-    from geomlib.verify.check import check
+    from geomlib.verify.checking import check
 
     target = _load(arguments.target)
     inputs, outputs = _types(arguments.inputs, "0"), _types(arguments.outputs, "out")

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from geomlib.algebra.symmetry import TensorType
+from geomlib.errors import InvalidInput
 from geomlib.verify.values import Leaves, Tree, leaves, map_leaves, narrowed, outputs_of, replaced
 
 __all__ = ["GRADIENT", "Target", "gradient_type"]
@@ -101,6 +102,12 @@ class Target:
         attached = [name for name, out in found.items() if out.requires_grad and _COTANGENT + name in tree]
         self.differentiable = set(attached)
         pairs = [(found[name], tree[_COTANGENT + name].detach().to(found[name])) for name in attached]
+        for name, (out, c) in zip(attached, pairs, strict=True):
+            if out.shape != c.shape:
+                raise InvalidInput(
+                    f"verify: output {name!r} has shape {tuple(out.shape)} not {tuple(c.shape)}. "
+                    "A graph output has one row per graph; check its scope."
+                )
         return {**{name: out.detach() for name, out in found.items()}, **self._gradients(wrt, pairs)}
 
     def _gradients(self, wrt: Leaves, pairs: list[tuple[Tensor, Tensor]]) -> Leaves:

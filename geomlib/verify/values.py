@@ -74,6 +74,8 @@ def outputs_of(result: Any) -> Leaves:
 def _children(value: Any) -> Iterator[tuple[str, Any]] | None:
     if isinstance(value, Mapping):
         return ((str(k), v) for k, v in cast("Mapping[str, Any]", value).items())
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return ((name, getattr(value, name)) for name in cast("tuple[str, ...]", value._fields))  # type: ignore[attr-defined]
     if isinstance(value, (list, tuple)):
         return ((str(i), v) for i, v in enumerate(cast("tuple[Any, ...]", value)))
     if dataclasses.is_dataclass(value) and not isinstance(value, type):

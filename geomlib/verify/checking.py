@@ -3,6 +3,7 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
@@ -20,12 +21,14 @@ from geomlib.verify.report import Report
 from geomlib.verify.state import preserved_state, reseed
 from geomlib.verify.statistic import Evaluated, evaluate, run_trial
 from geomlib.verify.target import GRADIENT, Target
-from geomlib.verify.values import Tree, leaves, map_leaves, rounded
+from geomlib.verify.values import Leaves, Tree, leaves, map_leaves, rounded
 
 __all__ = ["check"]
 
 AMPLITUDES = (1e-3, 0.1, 10.0, 100.0, 1e3)
 _FAR = 1e3
+#: Float32 round-off above which something narrower than float32 must be at work.
+_COARSE = 2.0**-13
 
 
 def check(
@@ -190,6 +193,12 @@ class _Run:
         self._derivatives()
         breaks = {name: self._break(name, first, scale) for name in self.declared.breaks}
         fields = judge(self.collected, self.declared, self.outputs, self.inputs)
+        self.warnings += [
+            f"output `{f.name}` keeps {-math.log10(f.d32):.1f} digits in float32: TF32 or bfloat16 in use, "
+            "or the function is ill conditioned"
+            for f in fields
+            if _COARSE <= self.collected.classes[0].score(f.name).d32 <= 1.0
+        ]
         return Report(
             self.name,
             self.declared.group,
@@ -204,7 +213,7 @@ class _Run:
 
     def _first(self) -> Evaluated:
         before = {name: x.clone() for name, x in leaves(self.base).items()}
-        self._deterministic()
+        self._deterministic(before)
         touched = [name for name, x in leaves(self.base).items() if not torch.equal(x, before[name])]
         self.failures += [f"input `{name}` is modified in place" for name in touched]
         first = evaluate(self.target, map_leaves(self.base, lambda name, _: before[name]))
@@ -218,11 +227,13 @@ class _Run:
         self.warnings += [f"output `{name}` has no declared type: not tested" for name in extra]
         return first
 
-    def _deterministic(self) -> None:
+    def _deterministic(self, before: Leaves) -> None:
         results: list[dict[str, Tensor]] = []
         for offset in (0, 0, 1):
             reseed(self.seed + offset)
-            results.append({n: x.detach() for n, x in self.target.raw(self.base).items()})
+            # The first call gets the inputs themselves, so that a change in place is seen.
+            tree = map_leaves(self.base, lambda name, _: before[name].clone()) if results else self.base
+            results.append({n: x.detach().clone() for n, x in self.target.raw(tree).items()})
         for name, x in results[0].items():
             if any(not _agree(x, other[name]) for other in results[1:]):
                 self.collected.nondeterministic.add(name)

@@ -1,0 +1,111 @@
+"""Imports go one way: algebra <- kernels <- layers <- zoo <- train/interop <- cli."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parent.parent / "geomlib"
+BASE = {"errors", "_version"}
+#: What each part may import at most.
+ALLOWED = {
+    "errors": set(),
+    "_version": set(),
+    "algebra": BASE,
+    "verify": BASE | {"algebra"},
+    "kernels": BASE | {"algebra"},
+    "layers": BASE | {"algebra", "kernels"},
+    "datasets": BASE | {"algebra", "kernels"},
+    "zoo": BASE | {"algebra", "kernels", "layers"},
+    "interop": BASE | {"algebra", "kernels", "layers", "zoo", "datasets", "verify"},
+    "train": BASE | {"algebra", "kernels", "layers", "zoo", "datasets", "interop", "verify"},
+    "testing": BASE | {"algebra", "verify"},
+}
+#: Above everything; they may import what they like, but lazily.
+TOP = {"cli", "__init__", "__main__", "doctor", "listing"}
+
+
+def modules() -> list[Path]:
+    return sorted(PACKAGE.rglob("*.py"))
+
+
+def part_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imports(tree: ast.AST, package: str) -> Iterator[tuple[str, int]]:
+    """Yield every imported module name with its line; names given to import_module count too."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, node.lineno) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                parents = package.split(".")[: len(package.split(".")) - node.level + 1]
+                base = ".".join([*parents, *([base] if base else [])])
+            yield base, node.lineno
+            if base == "geomlib":
+                yield from ((f"geomlib.{alias.name}", node.lineno) for alias in node.names)
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_arrows(path: Path) -> None:
+    part = part_of(path)
+    if part in TOP:
+        return
+    assert part in ALLOWED, f"{part} is new: say in this test what it may import"
+    package = ".".join(["geomlib", *path.relative_to(PACKAGE).parent.parts])
+    for name, line in imports(ast.parse(path.read_text()), package):
+        steps = name.split(".")
+        if steps[0] != "geomlib" or len(steps) < 2 or steps[1] == part:
+            continue
+        known = steps[1] in ALLOWED or steps[1] in TOP
+        if not known:  # a public name of geomlib/__init__, such as InvalidInput
+            continue
+        assert steps[1] in ALLOWED[part], (
+            f"{path.relative_to(PACKAGE)}:{line} imports {name}; {part} must not"
+        )
+
+
+def test_the_test_can_fail() -> None:
+    text = "from ..zoo import registry\nimport geomlib.train"
+    found = {name for name, _ in imports(ast.parse(text), "geomlib.layers")}
+    assert found == {"geomlib.zoo", "geomlib.train"}
+
+
+def test_only_the_walk_reaches_up_from_verify() -> None:
+    """The table of everything finds layers and models by name, inside one function."""
+    users = [p.name for p in (PACKAGE / "verify").glob("*.py") if "importlib.import_module" in p.read_text()]
+    assert sorted(users) == ["__init__.py", "walk.py"]  # the first only loads its own submodules
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_optional_packages_are_imported_inside_functions(path: Path) -> None:
+    """Lightning, ASE, matplotlib and friends must not load with a plain layer."""
+    optional = {
+        "lightning", "jsonargparse", "tensorboard", "matplotlib", "ase", "numba", "rdkit", "tblite", "e3nn",
+        "torch_geometric", "h5py", "scipy", "sympy", "yaml", "torchmdnet",
+    }  # fmt: skip
+    # Files that exist only to wrap such a package say so here; nothing else may import them at module level.
+    wrappers = {
+        "kernels/jit.py", "train/module.py", "train/data.py", "train/callbacks.py", "train/loop.py",
+        "train/progress.py", "interop/ase_calculator.py",
+    }  # fmt: skip
+    relative = str(path.relative_to(PACKAGE))
+    tree = ast.parse(path.read_text())
+    guarded = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+        for inner in ast.walk(node)
+    }
+    for node in tree.body:
+        if id(node) in guarded or not isinstance(node, (ast.Import, ast.ImportFrom)):
+            continue
+        names = [a.name for a in node.names] if isinstance(node, ast.Import) else [node.module or ""]
+        for name in names:
+            if name.split(".")[0] in optional:
+                assert relative in wrappers, f"{relative}:{node.lineno} imports {name} at module level"
