@@ -85,7 +85,9 @@ def compare(name: str, channels: int, layers: int, repeats: int) -> list[dict[st
     options = {"channels": channels, "layers": layers, "num_radial": RADIAL, "cutoff": CUTOFF, "max_z": MAX_Z}
     ours, peer = create_model("tensornet", envelope="cosine", **options), peer_model(channels, layers)
     missing, unexpected = peer.load_state_dict(to_torchmdnet_state_dict(ours), strict=False)
-    if unexpected or any("box" not in k and "expansion" not in k and k not in ("mean", "std") for k in missing):
+    if unexpected or any(
+        "box" not in k and "expansion" not in k and k not in ("mean", "std") for k in missing
+    ):
         raise RuntimeError(f"weights do not fit: missing {missing}, unexpected {unexpected}")
     optimizers = [torch.optim.AdamW(m.parameters(), lr=0.0, fused=True) for m in (ours, peer)]
 
@@ -115,7 +117,10 @@ def compare(name: str, channels: int, layers: int, repeats: int) -> list[dict[st
     a, b = our_forces(), peer_forces().detach()
     difference = float((a - b).abs().max() / b.square().mean().sqrt().clamp(min=1e-12))
     rows = []
-    for task, pair in (("energy+forces", (our_forces, peer_forces)), ("training step", (our_step, peer_step))):
+    for task, pair in (
+        ("energy+forces", (our_forces, peer_forces)),
+        ("training step", (our_step, peer_step)),
+    ):
         times: tuple[list[float], list[float]] = ([], [])
         for k in range(repeats + 3):
             for function, column in zip(pair, times, strict=True):
@@ -136,7 +141,9 @@ def compare(name: str, channels: int, layers: int, repeats: int) -> list[dict[st
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--systems", nargs="+", default=["16 ethanols", "8 ethanols", "Cu 500"], choices=SYSTEMS)
+    parser.add_argument(
+        "--systems", nargs="+", default=["16 ethanols", "8 ethanols", "Cu 500"], choices=SYSTEMS
+    )
     parser.add_argument("--sizes", nargs="+", default=["64/1", "128/2"])
     parser.add_argument("--repeats", type=int, default=15)
     parser.add_argument("--out", type=Path)
@@ -150,10 +157,16 @@ def main() -> None:
         for name in arguments.systems:
             rows += compare(name, channels, layers, arguments.repeats)
     if arguments.out:
-        commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+        commit = subprocess.run(
+            ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
+        )
         about = {
             "machine": next(
-                (x.split(":")[1].strip() for x in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in x),
+                (
+                    x.split(":")[1].strip()
+                    for x in Path("/proc/cpuinfo").read_text().splitlines()
+                    if "model name" in x
+                ),
                 platform.processor(),
             ),
             "threads": 1,

@@ -9,7 +9,7 @@ coefficients in an orthonormal basis of matrices. Row norms therefore add up to 
 are the irreps ``0e + 1o + 2e`` in e3nn's order (the vector of the antisymmetric part is *polar*: in TensorNet it is
 built from bond directions, so under an improper Q it goes to ``det(Q) Q A Q^T``).
 
-Source: Simeon and De Fabritiis, *TensorNet*, arXiv 2306.06482, section 3.
+Source: Simeon and De Fabritiis, *TensorNet*, arXiv 2306.06482.
 """
 
 from __future__ import annotations
@@ -102,7 +102,11 @@ def parts(matrices: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     scalar = matrices.diagonal(dim1=-2, dim2=-1).mean(-1)
     transposed = matrices.transpose(-1, -2)
     identity = torch.eye(3, dtype=matrices.dtype, device=matrices.device)
-    return scalar, 0.5 * (matrices - transposed), 0.5 * (matrices + transposed) - scalar[..., None, None] * identity
+    return (
+        scalar,
+        0.5 * (matrices - transposed),
+        0.5 * (matrices + transposed) - scalar[..., None, None] * identity,
+    )
 
 
 def cross_matrix(v: Tensor) -> Tensor:  # (..., 3) -> (..., 3, 3)
@@ -133,7 +137,7 @@ def part_norms2(x: Tensor) -> Tensor:  # (..., 9, C) -> (..., 3, C)
 def directions(u: Tensor) -> Tensor:  # (..., 3) -> (..., 9)
     r"""Return the compact rows of :math:`\mathbb 1`, :math:`[u]_\times` and :math:`uu^\top - |u|^2\mathbb 1/3`.
 
-    These are the three tensors a bond direction gives (arXiv 2306.06482, eq. 5 to 7).
+    These are the three tensors a bond direction gives (arXiv 2306.06482).
 
     Shapes: ``u`` (..., 3) to (..., 9).
     """

@@ -18,7 +18,7 @@ __all__ = ["ENVELOPES", "cosine_envelope", "smooth_envelope"]
 def cosine_envelope(r: Tensor, cutoff: float) -> tuple[Tensor, Tensor]:
     r"""Return :math:`c = \tfrac12(\cos(\pi r/r_c) + 1)` for :math:`r < r_c`, else 0, and :math:`dc/dr`.
 
-    It is once differentiable at the cutoff. Source: Behler and Parrinello, Phys. Rev. Lett. 98, 146401 (2007), eq. 4.
+    It is once differentiable at the cutoff. Source: Behler and Parrinello, Phys. Rev. Lett. 98, 146401 (2007).
 
     Shapes: ``r`` (...) to (...), (...); Å and 1/Å.
     """
@@ -31,7 +31,7 @@ def smooth_envelope(r: Tensor, cutoff: float) -> tuple[Tensor, Tensor]:
     r"""Return :math:`c = 1 - 10x^3 + 15x^4 - 6x^5`, :math:`x = r/r_c`, for :math:`x < 1`, else 0, and :math:`dc/dr`.
 
     The polynomial of lowest degree that is twice differentiable at 0 and at the cutoff, so that forces have a
-    continuous slope there. Source: Gasteiger et al., *Directional Message Passing*, arXiv 2003.03123, eq. 8, is the
+    continuous slope there. Source: Gasteiger et al., *Directional Message Passing*, arXiv 2003.03123, is the
     same construction with a free degree.
 
     Shapes: ``r`` (...) to (...), (...); Å and 1/Å.

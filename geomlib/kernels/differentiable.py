@@ -60,7 +60,8 @@ class FusedOperation:
     forward: Callable[[Any, tuple[Tensor, ...]], Tensor]
     backward: Callable[[Any, Tensor, tuple[Tensor, ...], tuple[bool, ...]], tuple[Maybe, ...]]
     double_backward: (
-        Callable[[Any, tuple[Maybe, ...], Tensor, tuple[Tensor, ...], tuple[bool, ...]], tuple[Maybe, ...]] | None
+        Callable[[Any, tuple[Maybe, ...], Tensor, tuple[Tensor, ...], tuple[bool, ...]], tuple[Maybe, ...]]
+        | None
     )
     parameters: tuple[int, ...] = ()
 
@@ -110,14 +111,18 @@ def _second(
     pairing = sum((g * t).sum() for g, (_, t) in zip(first, wanted, strict=True))
     asked = [x for x, n in zip(inputs, needs, strict=True) if n]
     found = iter(
-        torch.autograd.grad(pairing, asked, create_graph=create_graph, allow_unused=True, materialize_grads=True)
+        torch.autograd.grad(
+            pairing, asked, create_graph=create_graph, allow_unused=True, materialize_grads=True
+        )
     )
     return tuple(next(found) if n else None for n in needs)
 
 
 class _Value(Function):
     @staticmethod
-    def forward(ctx: Any, op: FusedOperation, static: Any, constant: tuple[int, ...], *tensors: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, op: FusedOperation, static: Any, constant: tuple[int, ...], *tensors: Tensor
+    ) -> Tensor:
         ctx.op, ctx.static, ctx.constant = op, static, constant
         ctx.save_for_backward(*tensors)
         return op.forward(static, tensors)
@@ -162,7 +167,12 @@ class _Gradient(Function):
 class _Curvature(Function):
     @staticmethod
     def forward(
-        ctx: Any, op: FusedOperation, static: Any, given: tuple[bool, ...], needs: tuple[bool, ...], *args: Tensor
+        ctx: Any,
+        op: FusedOperation,
+        static: Any,
+        given: tuple[bool, ...],
+        needs: tuple[bool, ...],
+        *args: Tensor,
     ) -> tuple[Maybe, ...]:
         ctx.op, ctx.static, ctx.given, ctx.needs = op, static, given, needs
         ctx.set_materialize_grads(False)
@@ -184,11 +194,15 @@ class _Curvature(Function):
             tangents, grad, tensors = _split(given, args)
             second = _second(op, ctx.static, tangents, (grad, *tensors), needs, create_graph=True)
             total = sum((s * c).sum() for s, c in zip(second, cotangents, strict=True) if s is not None)
-            third = torch.autograd.grad(total, args, create_graph=again, materialize_grads=True, allow_unused=True)
+            third = torch.autograd.grad(
+                total, args, create_graph=again, materialize_grads=True, allow_unused=True
+            )
         return None, None, None, None, *third
 
 
-def _split(given: tuple[bool, ...], args: tuple[Tensor, ...]) -> tuple[tuple[Maybe, ...], Tensor, tuple[Tensor, ...]]:
+def _split(
+    given: tuple[bool, ...], args: tuple[Tensor, ...]
+) -> tuple[tuple[Maybe, ...], Tensor, tuple[Tensor, ...]]:
     """Separate ``(present tangents, grad, tensors)`` and put None where a tangent is absent."""
     stream = iter(args[: sum(given)])
     tangents = tuple(next(stream) if g else None for g in given)

@@ -104,7 +104,9 @@ def choose(op: str, tensors: tuple[Tensor, ...], backend: str | None = None) -> 
         if refusal is None:
             return "cpu"
         if name == "cpu":
-            raise InvalidInput(f"{op}: backend 'cpu' was asked for, but {refusal}. Use backend='auto' or 'torch'.")
+            raise InvalidInput(
+                f"{op}: backend 'cpu' was asked for, but {refusal}. Use backend='auto' or 'torch'."
+            )
     elif name == "cpu":
         raise MissingDependency(f"{op}: backend 'cpu' was asked for, but {missing}.")
     return "torch"

@@ -24,7 +24,9 @@ class _NoAlias(Compiler):
 
 def jit(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile on first call, cache on disk, release the GIL."""
-    return njit(fastmath=_FAST, error_model="numpy", nogil=True, cache=True, pipeline_class=_NoAlias)(function)
+    return njit(fastmath=_FAST, error_model="numpy", nogil=True, cache=True, pipeline_class=_NoAlias)(
+        function
+    )
 
 
 def jit_inline(function: Callable[..., Any]) -> Callable[..., Any]:

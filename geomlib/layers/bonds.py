@@ -72,7 +72,9 @@ class Bonds:
         if shortest >= MIN_DISTANCE:
             return
         if shortest != shortest:
-            raise InvalidInput("positions: NaN found in the vector of a pair. Every coordinate must be finite.")
+            raise InvalidInput(
+                "positions: NaN found in the vector of a pair. Every coordinate must be finite."
+            )
         p = int(length.argmin())
         raise InvalidInput(
             f"positions: atoms {int(self.edges.i[p])} and {int(self.edges.j[p])} are {shortest:.3g} Å apart, which leaves "

@@ -3,6 +3,7 @@ r"""Radial bases: a distance becomes a smooth vector that vanishes at the cutoff
 from __future__ import annotations
 
 import math
+
 import torch
 from torch import Tensor, nn
 
@@ -32,7 +33,9 @@ class RadialBasis(Float64Buffers):
     def __init__(self, num_radial: int, cutoff: float, envelope: str = "smooth") -> None:
         super().__init__()
         if num_radial < 1 or not cutoff > 0 or not math.isfinite(cutoff):
-            raise InvalidInput(f"{type(self).__name__}: num_radial={num_radial} and cutoff={cutoff} must be positive.")
+            raise InvalidInput(
+                f"{type(self).__name__}: num_radial={num_radial} and cutoff={cutoff} must be positive."
+            )
         if envelope not in ENVELOPES:
             raise InvalidInput(f"envelope: unknown {envelope!r}, expected one of {', '.join(ENVELOPES)}.")
         self.num_radial, self.cutoff, self.envelope_name = num_radial, float(cutoff), envelope
@@ -80,8 +83,8 @@ class ExpNormalBasis(RadialBasis):
         envelope: ``"smooth"`` or ``"cosine"``.
         trainable: learn :math:`\mu` and :math:`\beta` (never :math:`\alpha`).
 
-    Source: Unke and Meuwly, *PhysNet*, arXiv 1902.08408, eq. 7; in this scaling Thölke and De Fabritiis, *TorchMD-NET*,
-    arXiv 2202.02541, eq. 3 to 5.
+    Source: Unke and Meuwly, *PhysNet*, arXiv 1902.08408; in this scaling Thölke and De Fabritiis, *TorchMD-NET*,
+    arXiv 2202.02541.
 
     >>> ExpNormalBasis(8, cutoff=5.0)(torch.tensor([1.0, 5.0])).shape
     torch.Size([2, 8])
@@ -129,7 +132,7 @@ class BesselBasis(RadialBasis):
         cutoff: :math:`r_c` in Å.
         envelope: ``"smooth"`` or ``"cosine"``.
 
-    Source: Gasteiger et al., *Directional Message Passing*, arXiv 2003.03123, eq. 7.
+    Source: Gasteiger et al., *Directional Message Passing*, arXiv 2003.03123.
 
     >>> BesselBasis(8, cutoff=5.0)(torch.tensor([0.0, 1.0])).isfinite().all()
     tensor(True)

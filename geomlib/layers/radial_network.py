@@ -2,6 +2,8 @@ r"""Perceptrons of a distance, evaluated with their derivative where that is che
 
 from __future__ import annotations
 
+import itertools
+
 import torch
 from torch import Tensor, nn
 
@@ -29,7 +31,7 @@ class RadialNetwork(nn.Module):
 
     def __init__(self, sizes: tuple[int, ...], *, activate_last: bool) -> None:
         super().__init__()
-        self.linears = nn.ModuleList(nn.Linear(a, b) for a, b in zip(sizes, sizes[1:], strict=False))
+        self.linears = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(sizes))
         self.activate_last = activate_last
 
     def forward(self, bonds: Bonds, basis: RadialBasis) -> Tensor:  # -> (rows, sizes[-1])

@@ -144,7 +144,9 @@ class SymmetricHead(nn.Module):
     @property
     def symmetry(self) -> Symmetry:
         """A symmetric tensor per atom."""
-        return Symmetry("O(3)*S_n", inputs={"x": "node:cartesian", "invariants": "node:inv"}, outputs="node:sym2")
+        return Symmetry(
+            "O(3)*S_n", inputs={"x": "node:cartesian", "invariants": "node:inv"}, outputs="node:sym2"
+        )
 
     @classmethod
     def example(cls, generator: torch.Generator) -> tuple[SymmetricHead, dict[str, Any]]:

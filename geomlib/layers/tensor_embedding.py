@@ -41,7 +41,7 @@ class TensorEmbedding(nn.Module):
         max_z: number of rows of the species table; atomic numbers 0 to ``max_z - 1`` are accepted.
         basis: the radial basis; by default an :class:`ExpNormalBasis` with a smooth envelope.
 
-    Source: Simeon and De Fabritiis, *TensorNet*, arXiv 2306.06482, section 3.2, eq. 5 to 8.
+    Source: Simeon and De Fabritiis, *TensorNet*, arXiv 2306.06482.
 
     >>> layer = TensorEmbedding(channels=8)
     >>> pos = torch.tensor([[0.0, 0, 0], [0, 0, 1.2]])
@@ -61,7 +61,9 @@ class TensorEmbedding(nn.Module):
     ) -> None:
         super().__init__()
         if channels < 2 or max_z < 1:
-            raise InvalidInput(f"TensorEmbedding: channels={channels} must be at least 2 and max_z={max_z} at least 1.")
+            raise InvalidInput(
+                f"TensorEmbedding: channels={channels} must be at least 2 and max_z={max_z} at least 1."
+            )
         self.channels, self.max_z = channels, max_z
         self.basis = ExpNormalBasis(num_radial, cutoff) if basis is None else basis
         self.species = nn.Embedding(max_z, channels)
@@ -71,14 +73,18 @@ class TensorEmbedding(nn.Module):
         self.gates = nn.ModuleList([nn.Linear(channels, 2 * channels), nn.Linear(2 * channels, 3 * channels)])
         self.weight = part_weight(channels)
 
-    def forward(self, z: Tensor, edge_index: Tensor, edge_vec: Tensor) -> Tensor:  # (N,), (2, E), (E, 3) -> (N, 9, C)
+    def forward(
+        self, z: Tensor, edge_index: Tensor, edge_vec: Tensor
+    ) -> Tensor:  # (N,), (2, E), (E, 3) -> (N, 9, C)
         """Return the tensors of every atom.
 
         Raises:
             InvalidInput: shapes or indices do not fit together, or a species is outside the table.
         """
         if z.numel() and (int(z.min()) < 0 or int(z.max()) >= self.max_z):
-            raise InvalidInput(f"z: {int(z.min())}..{int(z.max())} found, this layer knows 0..{self.max_z - 1}.")
+            raise InvalidInput(
+                f"z: {int(z.min())}..{int(z.max())} found, this layer knows 0..{self.max_z - 1}."
+            )
         return self.embed(z, Bonds.from_edge_index(edge_index, edge_vec, z.shape[0]))
 
     def embed(self, z: Tensor, bonds: Bonds) -> Tensor:  # (N,) -> (N, 9, C)

@@ -42,8 +42,8 @@ class TensorInteraction(nn.Module):
         group: ``"O(3)"`` or ``"SO(3)"``; the latter sees handedness.
         basis: the radial basis; by default an :class:`ExpNormalBasis` with a smooth envelope.
 
-    Source: Simeon and De Fabritiis, *TensorNet*, arXiv 2306.06482, section 3.2, eq. 9 to 12; the charge: Simeon et al.,
-    arXiv 2403.15073, eq. 3.
+    Source: Simeon and De Fabritiis, *TensorNet*, arXiv 2306.06482; the charge: Simeon et al.,
+    arXiv 2403.15073.
 
     >>> layer = TensorInteraction(channels=8)
     >>> edge_index = torch.tensor([[0, 1], [1, 0]])
@@ -102,7 +102,12 @@ class TensorInteraction(nn.Module):
     @property
     def symmetry(self) -> Symmetry:
         """The declared group, and permutations of atoms and edges; the SO(3) form must see reflections."""
-        inputs = {"x": "node:cartesian", "edge_index": "index", "edge_vec": "edge:vector", "charge": "node:inv"}
+        inputs = {
+            "x": "node:cartesian",
+            "edge_index": "index",
+            "edge_vec": "edge:vector",
+            "charge": "node:inv",
+        }
         breaks = () if self.group == "O(3)" else ("reflections",)
         return Symmetry(f"{self.group}*S_n", inputs=inputs, outputs="node:cartesian", breaks=breaks)
 

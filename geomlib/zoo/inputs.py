@@ -11,7 +11,13 @@ __all__ = ["check_inputs"]
 
 
 def check_inputs(
-    z: Tensor, pos: Tensor, batch: Tensor | None, cell: Tensor | None, charge: Tensor | None, max_z: int, size: int
+    z: Tensor,
+    pos: Tensor,
+    batch: Tensor | None,
+    cell: Tensor | None,
+    charge: Tensor | None,
+    max_z: int,
+    size: int,
 ) -> None:
     """Refuse inputs that a potential cannot answer.
 
@@ -19,7 +25,9 @@ def check_inputs(
         InvalidInput: names the argument, the structure and the atom, what was found and what was expected.
     """
     if z.dim() != 1 or z.dtype not in (torch.int64, torch.int32):
-        raise InvalidInput(f"z: expected atomic numbers (N,) as int64, got {z.dtype} of shape {tuple(z.shape)}.")
+        raise InvalidInput(
+            f"z: expected atomic numbers (N,) as int64, got {z.dtype} of shape {tuple(z.shape)}."
+        )
     if pos.dim() != 2 or pos.shape[-1] != 3 or not pos.is_floating_point():
         raise InvalidInput(
             f"pos: expected floating positions (N, 3) in Å, got {pos.dtype} of shape {tuple(pos.shape)}."
@@ -34,19 +42,31 @@ def check_inputs(
     if cell is not None and cell.shape not in ((3, 3), (size, 3, 3)):
         raise InvalidInput(f"cell: expected (3, 3) or ({size}, 3, 3), got {tuple(cell.shape)}.")
     if charge is not None and charge.shape != (size,):
-        raise InvalidInput(f"charge: expected one number per structure, ({size},), got {tuple(charge.shape)}.")
+        raise InvalidInput(
+            f"charge: expected one number per structure, ({size},), got {tuple(charge.shape)}."
+        )
     if atoms == 0:
         return
     low, high = z.aminmax()
     if int(low) < 0 or int(high) >= max_z:
-        _blame(batch, (z < 0) | (z >= max_z), "z", lambda n: f"atomic number {int(z[n])}, the model knows 0..{max_z - 1}")
+        _blame(
+            batch,
+            (z < 0) | (z >= max_z),
+            "z",
+            lambda n: f"atomic number {int(z[n])}, the model knows 0..{max_z - 1}",
+        )
     if batch is not None:
         low, high = batch.aminmax()
         if int(low) < 0 or int(high) >= size:
             raise InvalidInput(f"batch: structures {int(low)}..{int(high)} found, expected 0..{size - 1}.")
     # A sum is finite only if every term is; the exact search runs only on failure.
     if not torch.isfinite(pos.detach().sum()) and not bool(torch.isfinite(pos).all()):
-        _blame(batch, ~torch.isfinite(pos).all(-1), "pos", lambda n: f"coordinates {pos[n].tolist()} are not finite")
+        _blame(
+            batch,
+            ~torch.isfinite(pos).all(-1),
+            "pos",
+            lambda n: f"coordinates {pos[n].tolist()} are not finite",
+        )
     if charge is not None and not bool(torch.isfinite(charge).all()):
         raise InvalidInput("charge: every total charge must be finite.")
 

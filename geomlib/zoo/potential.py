@@ -65,7 +65,9 @@ class Potential(Float64Buffers):
         self.atomic_reference.zero_()
         for z, energy in (atomic_energies or {}).items():
             if not 0 <= int(z) < self.max_z:
-                raise InvalidInput(f"atomic_energies: species {z} is outside 0..{self.max_z - 1} of this model.")
+                raise InvalidInput(
+                    f"atomic_energies: species {z} is outside 0..{self.max_z - 1} of this model."
+                )
             self.atomic_reference[int(z)] = float(energy)
         self.scale.fill_(float(scale))
         self.shift.fill_(float(shift))
@@ -192,7 +194,9 @@ class Potential(Float64Buffers):
         vec, edges, retain = bonds.vec, bonds.edges, create_graph or bonds.track_parameters
         if energy.requires_grad and vec.numel():
             with skip_parameter_gradients():
-                (pull,) = torch.autograd.grad(energy.sum(), vec, create_graph=create_graph, retain_graph=retain)
+                (pull,) = torch.autograd.grad(
+                    energy.sum(), vec, create_graph=create_graph, retain_graph=retain
+                )
         else:
             pull = torch.zeros_like(vec)
         pull = pull * self.scale.to(pull.dtype)

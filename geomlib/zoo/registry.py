@@ -67,7 +67,9 @@ def model_class(name: str) -> type[nn.Module]:
     if name not in _CLASSES:
         near = difflib.get_close_matches(name, list_models(), 1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise InvalidInput(f"model {name!r} is not registered.{hint} list_models() shows {', '.join(list_models())}.")
+        raise InvalidInput(
+            f"model {name!r} is not registered.{hint} list_models() shows {', '.join(list_models())}."
+        )
     return _CLASSES[name]
 
 

@@ -142,7 +142,9 @@ class TensorNet(Potential):
             "batch": torch.tensor([0] * 7 + [1] * 5),
             "charge": torch.tensor([0.0, 1.0]),
         }
-        return cls(channels=8, layers=1, num_radial=8, cutoff=5.0, max_z=10, heads=("energy", "dipole")), inputs
+        return cls(
+            channels=8, layers=1, num_radial=8, cutoff=5.0, max_z=10, heads=("energy", "dipole")
+        ), inputs
 
     def extra_repr(self) -> str:
         """Return the number of weights and the main sizes."""

@@ -40,9 +40,7 @@ def test_parts_sum_to_the_matrix_and_their_norms_to_its_norm():
 
 def test_cross_matrix_is_the_cross_product():
     v, w = torch.randn(2, 7, 3, dtype=D)
-    torch.testing.assert_close(
-        (cartesian.cross_matrix(v) @ w[..., None])[..., 0], torch.linalg.cross(v, w)
-    )
+    torch.testing.assert_close((cartesian.cross_matrix(v) @ w[..., None])[..., 0], torch.linalg.cross(v, w))
 
 
 def test_directions_are_the_three_tensors_of_a_bond():

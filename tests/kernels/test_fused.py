@@ -37,7 +37,10 @@ def _embedding(both, loops):
 
 def _product(symmetric):
     scale = torch.rand(N, dtype=D)
-    return lambda x, y, **k: product(x, y, scale.to(x.dtype), symmetric=symmetric, **k), (leaf(N, 9, C), leaf(N, 9, C))
+    return lambda x, y, **k: product(x, y, scale.to(x.dtype), symmetric=symmetric, **k), (
+        leaf(N, 9, C),
+        leaf(N, 9, C),
+    )
 
 
 def _square():
@@ -47,7 +50,10 @@ def _square():
 
 def _gate(activate):
     envelope = torch.rand(2, 4, dtype=D)
-    return lambda h, b, **k: dual_gate(h, b, envelope.to(h.dtype), activate=activate, **k), (leaf(2, 4, C), leaf(C))
+    return lambda h, b, **k: dual_gate(h, b, envelope.to(h.dtype), activate=activate, **k), (
+        leaf(2, 4, C),
+        leaf(C),
+    )
 
 
 CASES = {
@@ -97,7 +103,8 @@ def test_third_derivative_comes_from_the_reference(name):
 def test_float32_strided_inputs_and_expanded_gradients(name):
     operation, tensors = CASES[name]()
     strided = [
-        torch.stack([t.detach().float(), torch.zeros_like(t).float()], -1)[..., 0].requires_grad_() for t in tensors
+        torch.stack([t.detach().float(), torch.zeros_like(t).float()], -1)[..., 0].requires_grad_()
+        for t in tensors
     ]
     y = operation(*strided, backend="cpu")
     grads = torch.autograd.grad(y, strided, torch.ones(()).expand_as(y))
@@ -116,14 +123,20 @@ def test_no_pairs(nodes):
     out = edge_message(w, x, edges, backend="cpu")
     torch.testing.assert_close(out, edge_message(w, x, edges, backend="torch"))
     out = edge_embedding(w, torch.zeros(0, 9, dtype=D), u, u, edges, backend="cpu")
-    torch.testing.assert_close(out, edge_embedding(w, torch.zeros(0, 9, dtype=D), u, u, edges, backend="torch"))
+    torch.testing.assert_close(
+        out, edge_embedding(w, torch.zeros(0, 9, dtype=D), u, u, edges, backend="torch")
+    )
 
 
 def test_a_nan_stays_a_nan():
     x = torch.randn(N, 9, C)
     x[2, 3, 1] = float("nan")
     ones = torch.ones(N)
-    for out in (normalize(x, backend="cpu"), product(x, x, ones, backend="cpu"), part_norms(x, backend="cpu")):
+    for out in (
+        normalize(x, backend="cpu"),
+        product(x, x, ones, backend="cpu"),
+        part_norms(x, backend="cpu"),
+    ):
         assert out[2, :, 1].isnan().any()
         assert out[[0, 1, 3, 4]].isfinite().all()
 

@@ -9,7 +9,9 @@ from geomlib.layers import BesselBasis, ExpNormalBasis, TensorEmbedding, TensorI
 D = torch.float64
 
 
-@pytest.mark.parametrize("basis", [ExpNormalBasis(8, 5.0), BesselBasis(8, 5.0), ExpNormalBasis(8, 5.0, "cosine")])
+@pytest.mark.parametrize(
+    "basis", [ExpNormalBasis(8, 5.0), BesselBasis(8, 5.0), ExpNormalBasis(8, 5.0, "cosine")]
+)
 def test_basis_carries_its_derivative(basis):
     r = torch.tensor([1e-3, 0.05, 0.7, 2.0, 4.9, 5.0, 6.0], dtype=D, requires_grad=True)
     dual, _ = basis.with_slope(r.detach())

@@ -25,7 +25,7 @@ def normalize(x: Tensor, *, backend: str | None = None) -> Tensor:  # (N, 9, C) 
 
     Shapes: ``x`` (N, 9, C) to (N, 9, C).
 
-    Source: arXiv 2306.06482, section 3.2.
+    Source: arXiv 2306.06482.
     """
     if choose("normalize", (x,), backend) == "cpu":
         return _NORMALIZE(None, x)
@@ -54,7 +54,7 @@ def product(
         symmetric: take :math:`XY + YX`.
         backend: "auto", "torch" or "cpu".
 
-    Source: arXiv 2306.06482, eq. 10.
+    Source: arXiv 2306.06482.
     """
     if not scale.requires_grad and choose("product", (x, y, scale), backend) == "cpu":
         return _PRODUCT(symmetric, x, y, scale)
@@ -112,7 +112,7 @@ def square_update(
 
     Shapes: ``x``, ``d`` (N, 9, C), ``scale`` (N,) to (N, 9, C). The ``scale`` is a constant, as in :func:`product`.
 
-    Source: arXiv 2306.06482, section 3; the factor s = 1 + 0.1 q: arXiv 2403.15073.
+    Source: arXiv 2306.06482; the factor s = 1 + 0.1 q: arXiv 2403.15073.
     """
     if not scale.requires_grad and choose("square_update", (x, d, scale), backend) == "cpu":
         return _SQUARE(None, x, d, scale)
@@ -195,7 +195,17 @@ def _product_double_backward(
     t, u = (torch.zeros_like(x) if a is None else a for a in tangents[:2])
     (d_g, a), (d_x, b), (d_y, c) = features(x), features(x), features(x)
     cpu.product_double_backward(
-        _constants(x.dtype), symmetric, major(x), major(y), array(scale), major(grad), major(t), major(u), a, b, c
+        _constants(x.dtype),
+        symmetric,
+        major(x),
+        major(y),
+        array(scale),
+        major(grad),
+        major(t),
+        major(u),
+        a,
+        b,
+        c,
     )
     return d_g, d_x, d_y, None
 

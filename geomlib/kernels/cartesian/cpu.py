@@ -9,7 +9,6 @@ from __future__ import annotations
 from geomlib.kernels.jit import jit, jit_inline
 
 __all__ = [
-    "gate_inner",
     "gate_parts",
     "normalize",
     "normalize_backward",
@@ -78,7 +77,7 @@ def _store(k, m, s, out, i, c):
 
 @jit
 def product(k, symmetric, x, y, scale, out):
-    """out = scale (x y + y x), or scale 2 x y."""
+    """Out = scale (x y + y x), or scale 2 x y."""
     one = k[4] + k[4]
     for i in range(x.shape[1]):
         s = scale[i]
@@ -135,9 +134,7 @@ def product_double_backward(k, symmetric, x, y, scale, g, a, b, dg, dx, dy):
             s = s + s
             for c in range(x.shape[2]):
                 left = _mul(_matrix(k, a, i, c, one), _matrix(k, y, i, c, one))
-                _store(
-                    k, _add(left, _mul(_matrix(k, x, i, c, one), _matrix(k, b, i, c, one))), s, dg, i, c
-                )
+                _store(k, _add(left, _mul(_matrix(k, x, i, c, one), _matrix(k, b, i, c, one))), s, dg, i, c)
             for c in range(x.shape[2]):
                 _store(k, _mul(_matrix(k, g, i, c, one), _matrix(k, b, i, c, -one)), s, dx, i, c)
             for c in range(x.shape[2]):
@@ -146,7 +143,7 @@ def product_double_backward(k, symmetric, x, y, scale, g, a, b, dg, dx, dy):
 
 @jit
 def normalize(k, x, out):
-    """out = x / (|x|^2 + 1), for every atom and channel."""
+    """Out = x / (|x|^2 + 1), for every atom and channel."""
     one = k[4] + k[4]
     for i in range(x.shape[1]):
         for c in range(x.shape[2]):
@@ -225,7 +222,7 @@ def gate_parts(x, gates, factor, out):
 
 @jit
 def square_update(k, x, d, scale, out):
-    """out = x + d + scale d d."""
+    """Out = x + d + scale d d."""
     one = k[4] + k[4]
     for i in range(x.shape[1]):
         s = scale[i]
@@ -239,7 +236,7 @@ def square_update(k, x, d, scale, out):
 
 @jit
 def square_update_backward(k, d, scale, g, dd):
-    """dd = g + scale (g d' + d' g)."""
+    """Dd = g + scale (g d' + d' g)."""
     one = k[4] + k[4]
     for i in range(d.shape[1]):
         s = scale[i]

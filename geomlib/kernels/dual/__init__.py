@@ -113,7 +113,15 @@ def _backward(
     d_h, d_bias = torch.empty_like(h), torch.zeros_like(bias)
     sig = _sigmoid(activate, h, bias)
     cpu.gate_backward(
-        _one(h), activate, h.numpy(), bias.numpy(), sig, envelope.numpy(), array(grad), d_h.numpy(), d_bias.numpy()
+        _one(h),
+        activate,
+        h.numpy(),
+        bias.numpy(),
+        sig,
+        envelope.numpy(),
+        array(grad),
+        d_h.numpy(),
+        d_bias.numpy(),
     )
     return d_h, d_bias, None
 

@@ -9,7 +9,7 @@ __all__ = ["gate", "gate_backward"]
 
 @jit
 def gate(one, activate, h, bias, sig, envelope, out):
-    """out = (c a(v), c' a(v) + c a'(v) t) for v = h[0] + bias, t = h[1]."""
+    """Out = (c a(v), c' a(v) + c a'(v) t) for v = h[0] + bias, t = h[1]."""
     for p in range(h.shape[1]):
         c, dc = envelope[0, p], envelope[1, p]
         if activate:

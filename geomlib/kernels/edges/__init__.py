@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from geomlib.kernels.arrays import array, features, major
-from geomlib.kernels.dispatch import choose
 from geomlib.kernels.differentiable import FusedOperation
+from geomlib.kernels.dispatch import choose
 from geomlib.kernels.edges import reference
 from geomlib.kernels.edges.graph import CSR, EdgeList
 
@@ -39,7 +39,7 @@ def edge_message(
         edges: who receives from whom.
         backend: "auto", "torch" or "cpu".
 
-    Source: arXiv 2306.06482, eq. 9.
+    Source: arXiv 2306.06482.
     """
     if choose("edge_message", (weight, x), backend) == "cpu":
         return _MESSAGE(edges, weight, x)
@@ -73,7 +73,7 @@ def edge_embedding(
             (training on forces does not), which spares their computation.
         backend: "auto", "torch" or "cpu".
 
-    Source: arXiv 2306.06482, eq. 5 to 8.
+    Source: arXiv 2306.06482.
     """
     if choose("edge_embedding", (weight, direction, receiver, sender), backend) == "cpu":
         return _EMBEDDING(
@@ -102,7 +102,9 @@ def _pair_inner(edges: EdgeList, g: Tensor, x: Tensor) -> Tensor:
     from geomlib.kernels.edges import cpu
 
     out = torch.empty((edges.num_rows, 3, x.shape[2]), dtype=x.dtype)
-    cpu.pair_inner(edges.i.numpy(), edges.j.numpy(), edges.both, _loop_row(edges), major(g), major(x), out.numpy())
+    cpu.pair_inner(
+        edges.i.numpy(), edges.j.numpy(), edges.both, _loop_row(edges), major(g), major(x), out.numpy()
+    )
     return out
 
 
@@ -143,7 +145,9 @@ def _message_double_backward(
     return d_grad, d_weight, d_x
 
 
-_MESSAGE = FusedOperation(reference.edge_message, _message_forward, _message_backward, _message_double_backward)
+_MESSAGE = FusedOperation(
+    reference.edge_message, _message_forward, _message_backward, _message_double_backward
+)
 
 _ROOT3 = math.sqrt(3.0)
 

@@ -2,8 +2,9 @@
 
 Imported only when the ``cpu`` backend runs. Features are component-major, (9, N, C); weights are (P, 3, C).
 
-In all of them ``start, other, row, sign`` are the edges by receiver (see ``graph.CSR``); ``loop_row`` is the weight row
-of the self loops, or -1, and ``scale`` (sqrt 3) the compact coefficient of the identity. The innermost loop runs over channels, which are contiguous.
+In all of them ``start, other, row, sign`` are the edges by receiver (see ``graph.CSR``); ``loop_row`` is the weight row of
+the self loops, or -1, and ``scale`` (sqrt 3) the compact coefficient of the identity. The innermost loop runs over
+channels, which are contiguous.
 """
 
 from __future__ import annotations

@@ -36,6 +36,7 @@ class EdgeList:
     num_nodes: int
     both: bool = True
     loops: bool = True
+
     @staticmethod
     def from_edge_index(edge_index: Tensor, num_nodes: int, *, loops: bool = False) -> EdgeList:
         """Wrap a PyG ``edge_index`` (2, E), row 0 the source and row 1 the target; one row of weights an edge.

@@ -99,7 +99,15 @@ def _(
 
 @torch.library.custom_op("geomlib::edge_embedding_backward", mutates_args=())
 def embedding_backward(
-    g: Tensor, w: Tensor, y: Tensor, u: Tensor, v: Tensor, start: Tensor, other: Tensor, row: Tensor, sign: Tensor
+    g: Tensor,
+    w: Tensor,
+    y: Tensor,
+    u: Tensor,
+    v: Tensor,
+    start: Tensor,
+    other: Tensor,
+    row: Tensor,
+    sign: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Return the gradients of <g, embedding> with respect to w, y, u and v."""
     from geomlib.kernels.edges import cpu
@@ -112,7 +120,15 @@ def embedding_backward(
 
 @embedding_backward.register_fake
 def _(
-    g: Tensor, w: Tensor, y: Tensor, u: Tensor, v: Tensor, start: Tensor, other: Tensor, row: Tensor, sign: Tensor
+    g: Tensor,
+    w: Tensor,
+    y: Tensor,
+    u: Tensor,
+    v: Tensor,
+    start: Tensor,
+    other: Tensor,
+    row: Tensor,
+    sign: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return w.new_empty(w.shape), y.new_empty(y.shape), u.new_empty(u.shape), v.new_empty(v.shape)
 

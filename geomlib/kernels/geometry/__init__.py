@@ -81,7 +81,9 @@ class _Pull(Function):
         from geomlib.kernels.geometry import cpu
 
         if torch.is_grad_enabled() and tangent.requires_grad:
-            raise RuntimeError("bond_geometry(second_order=False) was differentiated three times; use second_order=True")
+            raise RuntimeError(
+                "bond_geometry(second_order=False) was differentiated three times; use second_order=True"
+            )
         vec, length = ctx.vec, ctx.length
         g, gr = vec.new_empty(vec.shape[0], 9), torch.zeros_like(length)
         cpu.push(_constants(vec.dtype), array(vec), array(length), array(tangent), g.numpy(), gr.numpy())
