@@ -104,7 +104,8 @@ def test_the_table_of_everything(capsys) -> None:
 
 
 def test_help_needs_no_torch() -> None:
-    code = "import sys; from geomlib.verify.command import main; main(['--help']); sys.exit('torch' in sys.modules)"
+    code = "import sys; from geomlib.verify.command import main; main(['--help'])"
+    code += "; sys.exit('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "--group" in done.stdout and "Exit codes" in done.stdout
