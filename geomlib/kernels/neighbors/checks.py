@@ -131,7 +131,8 @@ def _check_cell(
                 f"half_pairs: `pbc` must be boolean of shape ({n}, 3) or (3,), got {_describe(pbc)}."
             )
         pbc = pbc.expand(n, 3)
-    _refuse_flat_cells(cell, pbc)
+    if bool(pbc.any()):
+        _refuse_flat_cells(cell, pbc)
     return cell, pbc
 
 
