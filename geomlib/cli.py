@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 import importlib
 import sys
+import warnings
+from typing import Any
 
 from geomlib._version import __version__
 from geomlib.errors import GeomlibError
@@ -29,6 +31,11 @@ def _help() -> str:
     lines += [f"  {name:<{width}}{text}" for name, (_, text) in COMMANDS.items()]
     lines += ["", "geomlib COMMAND --help explains one. --debug shows the whole traceback of an error."]
     return "\n".join(lines)
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+    """Print a warning without the line of code it came from."""
+    print(f"{category.__name__}: {message}", file=sys.stderr)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -56,7 +63,9 @@ def main(argv: list[str] | None = None) -> int:
         print(f"geomlib: unknown command {argv[0]!r}.{hint} Known: {', '.join(COMMANDS)}.", file=sys.stderr)
         return 2
     try:
-        return importlib.import_module(COMMANDS[argv[0]][0]).main(argv[1:])
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            return importlib.import_module(COMMANDS[argv[0]][0]).main(argv[1:])
     except GeomlibError as error:
         if debug:
             raise

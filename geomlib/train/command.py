@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 __all__ = ["main"]
@@ -20,6 +21,7 @@ def main(argv: list[str]) -> int:
     try:
         train(parsed)
     except TrainingInterrupted as stop:
-        print(f"\n{stop}", file=sys.stderr)
+        if not int(os.environ.get("LOCAL_RANK", 0)):
+            print(f"\n{stop}", file=sys.stderr)
         return 130
     return 0

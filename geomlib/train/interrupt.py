@@ -12,11 +12,11 @@ from geomlib.errors import GeomlibError
 __all__ = ["StopRequest", "TrainingDiverged", "TrainingInterrupted", "stop_on_signals"]
 
 
-class TrainingInterrupted(GeomlibError):  # noqa: N818 - a request, not an error
+class TrainingInterrupted(GeomlibError):
     """The run was asked to stop; its checkpoint is written."""
 
 
-class TrainingDiverged(GeomlibError):  # noqa: N818
+class TrainingDiverged(GeomlibError):
     """The loss is not finite any more."""
 
 

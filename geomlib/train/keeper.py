@@ -32,6 +32,7 @@ class RunKeeper(pl.Callback):
         max_seconds: wall time of training, over all parts of an interrupted run.
         save_seconds: time between checkpoints; one is always written at the end and when interrupted.
         request: signals seen, see :func:`~geomlib.train.interrupt.stop_on_signals`.
+        validates: there is a validation set; without one the training loss chooses the best model.
     """
 
     def __init__(
@@ -43,10 +44,12 @@ class RunKeeper(pl.Callback):
         max_seconds: float | None = None,
         save_seconds: float = 60.0,
         request: StopRequest | None = None,
+        validates: bool = True,
     ) -> None:
         self.folder, self.about = Path(folder), about or {}
         self.early_stop, self.max_seconds, self.save_seconds = early_stop, max_seconds, save_seconds
         self.request = request or StopRequest()
+        self.validates = validates
         self.history: list[dict[str, float]] = []
         self.best: dict[str, float] = {"loss": math.inf, "epoch": -1}
         self.latest: dict[str, float] = {}
@@ -123,7 +126,8 @@ class RunKeeper(pl.Callback):
         row |= {"wall_s": round(wall, 3), "cpu_s": round(cpu, 3)}
         self.history.append(row)
         self.latest = row
-        if val or not trainer.fit_loop.epoch_loop._should_check_val_epoch():
+        ends = trainer.should_stop or trainer.current_epoch + 1 >= trainer.max_epochs
+        if val or not self.validates or (ends and self.best["epoch"] < 0):
             self._judge(trainer, module, score, row)
         for logger in trainer.loggers:
             logger.log_metrics({k: v for k, v in row.items() if k not in ("epoch", "step")}, step=row["step"])

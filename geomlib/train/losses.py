@@ -11,10 +11,10 @@ from torch import Tensor
 from geomlib.errors import InvalidInput
 from geomlib.train.batching import Batch
 
-__all__ = ["METRICS", "LossWeights", "check_labels", "metrics_from_sums", "training_loss"]
+__all__ = ["METRICS", "SUMS", "LossWeights", "check_labels", "metrics_from_sums", "training_loss"]
 
-# Sums collected per batch; all metrics of an epoch follow from them.
-_SUMS = ("n_E", "E1", "E2", "A1", "n_F", "F1", "F2", "n_S", "S1", "S2", "n", "loss")
+SUMS = ("n_E", "E1", "E2", "A1", "n_F", "F1", "F2", "n_S", "S1", "S2", "n", "loss")
+"""What is summed up per batch."""
 METRICS = {
     "E_mae": "meV",
     "E_mae_atom": "meV/atom",
@@ -83,7 +83,7 @@ def training_loss(out: Mapping[str, Tensor], batch: Batch, weights: LossWeights)
     """
     zero = batch.pos.new_zeros(())
     loss: Tensor | float = 0.0
-    sums = [zero] * len(_SUMS)
+    sums = [zero] * len(SUMS)
     for name, weight, slot in (
         ("energy", weights.energy, 0),
         ("forces", weights.forces, 4),
@@ -123,7 +123,7 @@ def metrics_from_sums(sums: Tensor) -> dict[str, float]:
     >>> metrics_from_sums(torch.tensor([2.0, 0.02, 0.0002, 0.01] + [0.0] * 6 + [2.0, 1.0]))["E_mae"]
     10.0
     """
-    s = dict(zip(_SUMS, sums.tolist(), strict=True))
+    s = dict(zip(SUMS, sums.tolist(), strict=True))
     out = {"loss": s["loss"] / s["n"]} if s["n"] else {}
     for letter in "EFS":
         if s[f"n_{letter}"]:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from geomlib.train._lightning import pl
 from geomlib.train.batching import Batch
 from geomlib.train.ema import WeightAverage
-from geomlib.train.losses import LossWeights, check_labels, metrics_from_sums, training_loss
+from geomlib.train.losses import SUMS, LossWeights, check_labels, metrics_from_sums, training_loss
 from geomlib.train.schedule import Schedule
 
 __all__ = ["PotentialModule"]
@@ -80,7 +80,6 @@ class PotentialModule(pl.LightningModule):
         # Models differentiate the energy themselves; those that do not need this.
         with torch.enable_grad():
             _, sums = self._loss(batch)
-        sums = sums.detach()
         self.val_sums = sums if self.val_sums is None else self.val_sums + sums
 
     # -- optimiser
@@ -113,7 +112,7 @@ class PotentialModule(pl.LightningModule):
 
     def on_validation_start(self) -> None:
         """Put averaged weights in place."""
-        self.val_sums = None
+        self.val_sums = torch.zeros(len(SUMS), dtype=torch.float64, device=self.device)
         self._swapped.enter_context(self.evaluation_weights())
 
     def on_validation_end(self) -> None:
@@ -123,11 +122,15 @@ class PotentialModule(pl.LightningModule):
     # -- errors
 
     def _read(self, sums: Tensor | None) -> dict[str, float]:
-        if sums is None:
-            return {}
-        if self.trainer.world_size > 1:
-            sums = self.trainer.strategy.reduce(sums, reduce_op="sum")
-        return metrics_from_sums(sums)
+        return {} if sums is None else metrics_from_sums(self._all(sums))
+
+    def _all(self, sums: Tensor) -> Tensor:
+        """Return the sums over all processes."""
+        return (
+            self.trainer.strategy.reduce(sums.clone(), reduce_op="sum")
+            if self.trainer.world_size > 1
+            else sums
+        )
 
     def train_metrics(self) -> dict[str, float]:
         """Return the errors over the epoch so far."""
@@ -142,8 +145,7 @@ class PotentialModule(pl.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what the loop does not know."""
         checkpoint["geomlib"] = {
-            "train_sums": self.train_sums,
-            "val_sums": self.val_sums,
+            "train_sums": None if self.train_sums is None else self._all(self.train_sums),
             "schedule": self.schedule.state_dict(),
             "average": None if self.average is None else self.average.state_dict(),
         }
@@ -151,9 +153,9 @@ class PotentialModule(pl.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restore it."""
         state = checkpoint["geomlib"]
-        self.train_sums, self.val_sums = (
-            None if state[k] is None else state[k].to(self.device) for k in ("train_sums", "val_sums")
-        )
+        sums = state["train_sums"]
+        # The file holds the sum over all processes: one of them goes on from it.
+        self.train_sums = sums.to(self.device) if sums is not None and self.trainer.is_global_zero else None
         self.schedule.load_state_dict(state["schedule"])
         if self.average is not None and state["average"] is not None:
             self.average.load_state_dict(state["average"])

@@ -100,8 +100,9 @@ def parse_train(argv: list[str]) -> Parsed:
         values = parser.parse_args(argv, env=False).as_dict()
     except (ArgumentError, TypeError, ValueError, KeyError) as error:
         raise InvalidInput(_tidy(error)) from None
-    model = values.pop("model")
-    return Parsed(TrainConfig(**{f.name: values[f.name] for f in fields(TrainConfig)}), dict(model))
+    # A default that is a tuple comes back from YAML as a list.
+    model = {k: list(v) if isinstance(v, tuple) else v for k, v in values.pop("model").items()}
+    return Parsed(TrainConfig(**{f.name: values[f.name] for f in fields(TrainConfig)}), model)
 
 
 def _parser(architecture: str) -> Any:

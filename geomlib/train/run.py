@@ -220,7 +220,7 @@ def _fit(
     with stop_on_signals() as request, _quiet(), _unchecked(module.model):
         keeper = RunKeeper(
             folder, about=about, early_stop=config.early_stop, max_seconds=_seconds(config.max_time),
-            save_seconds=config.save_every, request=request,
+            save_seconds=config.save_every, request=request, validates="val" in data.packers,
         )  # fmt: skip
         if config.resume:
             _same_data(folder, about)
@@ -288,7 +288,7 @@ def _quiet() -> Iterator[None]:
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module=r"lightning\.")
-            warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+            warnings.filterwarnings("ignore", message=".*LeafSpec.*|Grad strides do not match")
             yield
     finally:
         for logger, level in zip(loggers, levels, strict=True):

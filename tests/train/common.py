@@ -12,7 +12,7 @@ TINY = {"channels": 8, "layers": 1, "num_radial": 6, "cutoff": 4.0, "max_z": 10}
 
 
 def springs(count: int = 40, seed: int = 0, sizes=(2, 3, 4), periodic: bool = False) -> Structures:
-    """Clusters whose atoms are joined by harmonic springs: exact energies, forces and (for a crystal) stress."""
+    """Clusters of atoms joined by harmonic springs: exact energies, forces and (in a box) stress."""
     g = torch.Generator().manual_seed(seed)
     z, pos, energy, forces, ptr = [], [], [], [], [0]
     for k in range(count):
@@ -33,7 +33,10 @@ def springs(count: int = 40, seed: int = 0, sizes=(2, 3, 4), periodic: bool = Fa
         ptr.append(ptr[-1] + n)
     extra = {}
     if periodic:
-        extra = {"cell": 9.0 * torch.eye(3).expand(count, 3, 3), "pbc": torch.ones(count, 3, dtype=torch.bool)}
+        extra = {
+            "cell": 9.0 * torch.eye(3).expand(count, 3, 3),
+            "pbc": torch.ones(count, 3, dtype=torch.bool),
+        }
         # In a box larger than the cluster the stress is the virial over the volume.
         virial = [torch.einsum("ia,ib->ab", x, f) for x, f in zip(pos, forces, strict=True)]
         extra["stress"] = -torch.stack(virial) / 9.0**3
@@ -50,5 +53,7 @@ def settings(folder, data=None, model=None, **options) -> Parsed:
         if not data.exists():
             write_extxyz(data, springs())
     base = {"epochs": 4, "batch_size": 4, "val_size": 6, "test_size": 6, "progress": False, "plots": False}
-    config = TrainConfig(data=str(data), out=str(folder), accelerator="cpu", **{**base, "warmup": 5, **options})
+    config = TrainConfig(
+        data=str(data), out=str(folder), accelerator="cpu", **{**base, "warmup": 5, **options}
+    )
     return Parsed(config, {**TINY, **(model or {})})

@@ -80,7 +80,9 @@ def interrupted(monkeypatch, parsed, looks):
 
 
 # 28 training structures in batches of 4 are 7 steps; the last of an epoch is looked at after validation.
-CASES = [("ema+dropout", n) for n in (0, 2, 5, 6, 7, 13, 16)] + [(v, n) for v in ("plain", "plateau") for n in (2, 6)]
+CASES = [("ema+dropout", n) for n in (0, 2, 5, 6, 7, 13, 16)] + [
+    (v, n) for v in ("plain", "plateau") for n in (2, 6)
+]
 
 
 @pytest.mark.parametrize(("variant", "looks"), CASES, ids=[f"{v}-step{n + 1}" for v, n in CASES])
@@ -231,7 +233,11 @@ def test_a_signal_ends_the_command_cleanly_and_resume_is_exact(tmp_path, number)
     if number == signal.SIGINT:
         return  # what follows is the same
     for line in (["--resume", str(tmp_path / "cut")], None):
-        words = [sys.executable, "-m", "geomlib.cli", "train", *line] if line else [*command, "--out", str(tmp_path / "a")]
+        words = (
+            [sys.executable, "-m", "geomlib.cli", "train", *line]
+            if line
+            else [*command, "--out", str(tmp_path / "a")]
+        )
         done = subprocess.run(words, capture_output=True, text=True, timeout=300, check=False)
         assert done.returncode == 0, done.stderr
     a, cut = final_state(tmp_path / "a"), final_state(tmp_path / "cut")
