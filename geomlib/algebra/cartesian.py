@@ -71,7 +71,7 @@ def compose(x: Tensor) -> Tensor:  # (..., 9, C) -> (..., C, 3, 3)
         _R2 * (x5 + x3), i + yy, _R2 * (x7 - x1),
         _R2 * (x4 - x2), _R2 * (x7 + x1), i - 0.5 * yy + d,
     ]  # fmt: skip
-    return torch.stack(rows, -1).unflatten(-1, (3, 3))
+    return torch.stack(rows, -1).reshape(*x.shape[:-2], x.shape[-1], 3, 3)
 
 
 def decompose(matrices: Tensor) -> Tensor:  # (..., C, 3, 3) -> (..., 9, C)
@@ -117,7 +117,7 @@ def cross_matrix(v: Tensor) -> Tensor:  # (..., 3) -> (..., 3, 3)
     """
     x, y, z = v.unbind(-1)
     zero = torch.zeros_like(x)
-    return torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], -1).unflatten(-1, (3, 3))
+    return torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], -1).reshape(*v.shape, 3)
 
 
 def norm2(matrices: Tensor) -> Tensor:

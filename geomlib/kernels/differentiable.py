@@ -108,7 +108,7 @@ def _second(
     first = torch.autograd.grad(
         y, [x for x, _ in wanted], inputs[0], create_graph=True, allow_unused=True, materialize_grads=True
     )
-    pairing = sum((g * t).sum() for g, (_, t) in zip(first, wanted, strict=True))
+    pairing = torch.stack([(g * t).sum() for g, (_, t) in zip(first, wanted, strict=True)]).sum()
     asked = [x for x, n in zip(inputs, needs, strict=True) if n]
     found = iter(
         torch.autograd.grad(
@@ -193,7 +193,12 @@ class _Curvature(Function):
             )
             tangents, grad, tensors = _split(given, args)
             second = _second(op, ctx.static, tangents, (grad, *tensors), needs, create_graph=True)
-            total = sum((s * c).sum() for s, c in zip(second, cotangents, strict=True) if s is not None)
+            terms = [
+                (s * c).sum()
+                for s, c in zip(second, cotangents, strict=True)
+                if s is not None and c is not None
+            ]
+            total = torch.stack(terms).sum()
             third = torch.autograd.grad(
                 total, args, create_graph=again, materialize_grads=True, allow_unused=True
             )

@@ -66,7 +66,8 @@ def _inside_transform() -> bool:
     """Tracing and functorch transforms see torch operations only, not compiled loops."""
     if torch.compiler.is_compiling():
         return True
-    peek = getattr(torch._C._functorch, "peek_interpreter_stack", None)
+    functorch = getattr(torch._C, "_functorch", None)
+    peek = getattr(functorch, "peek_interpreter_stack", None)
     return peek is not None and peek() is not None
 
 

@@ -138,6 +138,8 @@ class BesselBasis(RadialBasis):
     tensor(True)
     """
 
+    means: Tensor
+
     def __init__(self, num_radial: int = 8, cutoff: float = 5.0, envelope: str = "smooth") -> None:
         super().__init__(num_radial, cutoff, envelope)
         self.register_buffer("means", torch.arange(1, num_radial + 1, dtype=torch.float64))

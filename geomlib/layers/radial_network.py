@@ -3,6 +3,8 @@ r"""Perceptrons of a distance, evaluated with their derivative where that is che
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterable
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -32,14 +34,14 @@ class RadialNetwork(nn.Module):
     def __init__(self, sizes: tuple[int, ...], *, activate_last: bool) -> None:
         super().__init__()
         self.linears = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(sizes))
-        self.activate_last = activate_last
+        self.activate_last, self.depth = activate_last, len(sizes) - 1
 
     def forward(self, bonds: Bonds, basis: RadialBasis) -> Tensor:  # -> (rows, sizes[-1])
         """Return one row per pair, and a last one for the self loops if there are any."""
-        r, last = bonds.length, len(self.linears) - 1
+        r, last = bonds.length, self.depth - 1
         if bonds.second_order:
             h = basis(r)
-            for k, linear in enumerate(self.linears):
+            for k, linear in enumerate(cast(Iterable[nn.Linear], self.linears)):
                 h = linear(h)
                 if k < last or self.activate_last:
                     h = nn.functional.silu(h)
@@ -50,10 +52,10 @@ class RadialNetwork(nn.Module):
 
     def _dual(self, dual: Tensor, envelope: Tensor) -> Tensor:  # (2, rows, R), (2, rows) -> (2, rows, K)
         """Return values and derivatives with respect to the distance."""
-        last = len(self.linears) - 1
+        last = self.depth - 1
         flat = torch.ones_like(envelope)
         flat[1] = 0.0
-        for k, linear in enumerate(self.linears):
+        for k, linear in enumerate(cast(Iterable[nn.Linear], self.linears)):
             h = (dual.flatten(0, 1) @ linear.weight.T).unflatten(0, (2, -1))
             activate = k < last or self.activate_last
             dual = dual_gate(h, linear.bias, envelope if k == last else flat, activate=activate)

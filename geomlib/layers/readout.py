@@ -61,8 +61,9 @@ class ScalarHead(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.linears = nn.ModuleList([nn.Linear(channels, channels // 2), nn.Linear(channels // 2, 1)])
-        for linear in self.linears:
+        layers = [nn.Linear(channels, channels // 2), nn.Linear(channels // 2, 1)]
+        self.linears = nn.ModuleList(layers)
+        for linear in layers:
             nn.init.xavier_uniform_(linear.weight)
             nn.init.zeros_(linear.bias)
 

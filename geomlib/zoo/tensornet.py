@@ -2,8 +2,8 @@ r"""TensorNet: an interatomic potential of Cartesian 3x3 tensors."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -102,7 +102,7 @@ class TensorNet(Potential):
         """Return the tensors (N, 9, C) after the embedding and after every interaction."""
         scale = 1.0 + 0.1 * charge
         tensors = [self.embedding.embed(z, bonds)]
-        for layer in self.interactions:
+        for layer in cast(Iterable[TensorInteraction], self.interactions):
             tensors.append(layer.interact(tensors[-1], bonds, scale))
         return tensors
 

@@ -151,6 +151,8 @@ def _normalize_double_backward(
     from geomlib.kernels.cartesian import cpu
 
     (x,), (t,) = tensors, tangents
+    if t is None:
+        return None, None
     d_grad, a = features(x)
     d_x, b = features(x)
     cpu.normalize_double_backward(_constants(x.dtype), major(x), major(grad), major(t), a, b)
@@ -284,6 +286,8 @@ def _norms_double_backward(
     _: None, tangents: tuple[Maybe, ...], grad: Tensor, tensors: tuple[Tensor, ...], needs: tuple[bool, ...]
 ) -> tuple[Maybe, ...]:
     (x,), (t,) = tensors, tangents
+    if t is None:
+        return None, None
     return (2.0 * _norms(x, t) if needs[0] else None), (_gated(t, grad, 2.0) if needs[1] else None)
 
 
@@ -314,7 +318,10 @@ def _gate_double_backward(
 
 
 _GATE = FusedOperation(
-    reference.gate_parts, lambda _, tensors: _gated(*tensors), _gate_backward, _gate_double_backward
+    reference.gate_parts,
+    lambda _, tensors: _gated(tensors[0], tensors[1]),
+    _gate_backward,
+    _gate_double_backward,
 )
 
 
