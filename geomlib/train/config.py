@@ -112,7 +112,7 @@ class TrainConfig:
 # What suits a data set, unless the user says otherwise; "model" holds options of the architecture.
 PRESETS: dict[str, dict[str, Any]] = {
     "ethanol": {
-        "epochs": 200,
+        "epochs": 150,
         "batch_size": 8,
         "lr": 2e-3,
         "warmup": 100,
