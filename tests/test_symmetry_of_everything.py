@@ -156,8 +156,9 @@ def _model(name: str, dtype: torch.dtype) -> tuple[nn.Module, dict]:
 
 
 def _close(a: Tensor, b: Tensor, dtype: torch.dtype) -> None:
-    scale = max(float(b.detach().double().square().mean().sqrt()), 1e-30)
-    assert float((a.detach().double() - b.detach().double()).abs().max()) <= (1e-12 if dtype == torch.float64 else 1e-5) * scale
+    a, b = a.detach().double(), b.detach().double()
+    tolerance = 1e-12 if dtype == torch.float64 else 1e-5
+    assert float((a - b).abs().max()) <= tolerance * max(float(b.square().mean().sqrt()), 1e-30)
 
 
 both = pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
