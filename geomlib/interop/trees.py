@@ -97,7 +97,8 @@ def decode_tree(structure: Any, tensors: Mapping[str, Tensor]) -> Any:
 def _decode(node: Any, tensors: Mapping[str, Tensor]) -> Any:
     if node is None or isinstance(node, (bool, int, float, str)):
         return node
-    ((tag, value),) = node.items() if isinstance(node, dict) else [("", None)]
+    pairs: list[tuple[str, Any]] = list(node.items()) if isinstance(node, dict) else []
+    ((tag, value),) = pairs
     if tag == "t":
         return tensors[value]
     if tag == "f":

@@ -10,12 +10,12 @@ import numpy as np
 import torch
 
 from geomlib.interop.checkpoint import load_tree, save_tree
-from geomlib.train._lightning import pl
+from geomlib.train._lightning import CheckpointIO
 
 __all__ = ["TreeCheckpointIO", "random_state", "restore_random_state"]
 
 
-class TreeCheckpointIO(pl.plugins.io.CheckpointIO):
+class TreeCheckpointIO(CheckpointIO):
     """Stores everything Lightning wants to keep in one checked safetensors file.
 
     A failed save raises :class:`~geomlib.CheckpointError`; Lightning's own passes over a refused permission.

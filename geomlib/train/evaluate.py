@@ -132,9 +132,9 @@ def table(rows: Mapping[str, Mapping[str, float]]) -> str:
     """Return errors as a table of text.
 
     >>> print(table({"test": {"structures": 2, "E_mae": 1.25}}))
-            structures  E_mae
-                          meV
-    test             2   1.25
+          structures  E_mae
+                        meV
+    test           2   1.25
     """
     columns = ["structures", *(m for m in METRICS if any(m in row for row in rows.values()))]
 

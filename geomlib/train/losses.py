@@ -13,7 +13,7 @@ from geomlib.train.batching import Batch
 
 __all__ = ["METRICS", "SUMS", "LossWeights", "check_labels", "metrics_from_sums", "training_loss"]
 
-SUMS = ("n_E", "E1", "E2", "A1", "n_F", "F1", "F2", "n_S", "S1", "S2", "n", "loss")
+SUMS: tuple[str, ...] = ("n_E", "E1", "E2", "A1", "n_F", "F1", "F2", "n_S", "S1", "S2", "n", "loss")
 """What is summed up per batch."""
 METRICS = {
     "E_mae": "meV",
@@ -83,7 +83,7 @@ def training_loss(out: Mapping[str, Tensor], batch: Batch, weights: LossWeights)
     """
     zero = batch.pos.new_zeros(())
     loss: Tensor | float = 0.0
-    sums = [zero] * len(SUMS)
+    sums: list[Tensor] = [zero] * len(SUMS)
     for name, weight, slot in (
         ("energy", weights.energy, 0),
         ("forces", weights.forces, 4),
@@ -120,7 +120,8 @@ def training_loss(out: Mapping[str, Tensor], batch: Batch, weights: LossWeights)
 def metrics_from_sums(sums: Tensor) -> dict[str, float]:
     """Return mean and root-mean-square errors in meV, meV/Å and meV/Å³, and the mean loss.
 
-    >>> metrics_from_sums(torch.tensor([2.0, 0.02, 0.0002, 0.01] + [0.0] * 6 + [2.0, 1.0]))["E_mae"]
+    >>> sums = torch.tensor([2.0, 0.02, 0.0002, 0.01] + [0.0] * 6 + [2.0, 1.0], dtype=torch.float64)
+    >>> metrics_from_sums(sums)["E_mae"]
     10.0
     """
     s = dict(zip(SUMS, sums.tolist(), strict=True))

@@ -6,9 +6,7 @@ import sys
 import time
 from typing import Any
 
-from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm, TQDMProgressBar
-
-from geomlib.train._lightning import pl
+from geomlib.train._lightning import Tqdm, TQDMProgressBar, pl
 from geomlib.train.keeper import RunKeeper
 
 __all__ = ["EpochLines", "RunBar", "describe"]

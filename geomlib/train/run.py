@@ -20,7 +20,7 @@ from geomlib.datasets.structures import Structures
 from geomlib.errors import InvalidInput
 from geomlib.interop.atomic import write_atomic
 from geomlib.interop.checkpoint import checkpoint_info, load_model
-from geomlib.train._lightning import pl
+from geomlib.train._lightning import TensorBoardLogger, pl
 from geomlib.train.checkpoint_io import TreeCheckpointIO
 from geomlib.train.config import TrainConfig
 from geomlib.train.data import StructuresModule, drop_large_forces
@@ -227,7 +227,7 @@ def _fit(
         shows_bar = os.isatty(1) if config.progress is None else config.progress
         logger: Any = False
         if config.tensorboard:
-            logger = pl.loggers.TensorBoardLogger(str(folder), name="tensorboard", version="")
+            logger = TensorBoardLogger(str(folder), name="tensorboard", version="")
         trainer = pl.Trainer(
             accelerator=config.accelerator,
             devices=config.devices,

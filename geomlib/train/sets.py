@@ -54,8 +54,8 @@ def read_sets(config: TrainConfig, folder: Path | None = None) -> tuple[dict[str
             len(data),
             **sizes,
             seed=config.split_seed,
-            order=config.split_order,
-            file=config.split_file,  # type: ignore[arg-type]
+            order=config.split_order,  # type: ignore[arg-type]
+            file=config.split_file,
         )
     sets = {n: data[getattr(parts, n)] for n in ("train", "val", "test") if getattr(parts, n).numel()}
     for name, file in (("val", config.val_data), ("test", config.test_data)):
