@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from geomlib.train.batching import Batch, Packer
     from geomlib.train.config import TrainConfig
     from geomlib.train.data import StructuresModule
-    from geomlib.train.evaluate import Predictions, evaluate, predict
+    from geomlib.train.evaluation import Predictions, evaluate, predict
     from geomlib.train.loader import EpochLoader
     from geomlib.train.losses import LossWeights
     from geomlib.train.module import PotentialModule
@@ -42,7 +42,7 @@ _HOMES = {
     "batching": ("Batch", "Packer"),
     "config": ("TrainConfig",),
     "data": ("StructuresModule",),
-    "evaluate": ("Predictions", "evaluate", "predict"),
+    "evaluation": ("Predictions", "evaluate", "predict"),
     "loader": ("EpochLoader",),
     "losses": ("LossWeights",),
     "module": ("PotentialModule",),
@@ -55,7 +55,5 @@ _LAZY = {name: home for home, names in _HOMES.items() for name in names}
 
 def __getattr__(name: str) -> Any:
     if name in _LAZY:
-        value = getattr(importlib.import_module(f"geomlib.train.{_LAZY[name]}"), name)
-        globals()[name] = value  # the module `evaluate` must not shadow the function later
-        return value
+        return getattr(importlib.import_module(f"geomlib.train.{_LAZY[name]}"), name)
     raise AttributeError(f"module 'geomlib.train' has no attribute {name!r}")

@@ -20,11 +20,25 @@ class TrainingDiverged(GeomlibError):
     """The loss is not finite any more."""
 
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
 class StopRequest:
     """Remembers the first signal."""
 
     def __init__(self) -> None:
         self.signal: int | None = None
+
+    def listen(self) -> None:
+        """Take the signals (again), if this is the main thread."""
+        if threading.current_thread() is threading.main_thread():
+            for number in SIGNALS:
+                signal.signal(number, self._note)
+
+    def _note(self, number: int, _frame: object) -> None:
+        if self.signal is not None and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.signal = number
 
 
 @contextlib.contextmanager
@@ -34,18 +48,11 @@ def stop_on_signals() -> Iterator[StopRequest]:
     A step cut in the middle could not be continued exactly, so the run looks at the request between steps.
     """
     request = StopRequest()
-    if threading.current_thread() is not threading.main_thread():
-        yield request
-        return
-
-    def note(number: int, _frame: object) -> None:
-        if request.signal is not None and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        request.signal = number
-
-    previous = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    previous = {number: signal.getsignal(number) for number in SIGNALS}
+    request.listen()
     try:
         yield request
     finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+        if threading.current_thread() is threading.main_thread():
+            for number, handler in previous.items():
+                signal.signal(number, handler)

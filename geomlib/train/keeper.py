@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,10 @@ class RunKeeper(pl.Callback):
     def on_train_start(self, trainer: Any, module: Any) -> None:
         """Start the clock; continue the random streams of an interrupted run."""
         self._began, self._saved = (time.perf_counter(), time.process_time()), time.monotonic()
+        if trainer.received_sigterm:
+            self.request.signal = signal.SIGTERM
+        # Lightning has put its own handler in front, which ends the run between steps without a checkpoint.
+        self.request.listen()
         if self._random is not None:
             restore_random_state(self._random)
             self._random = None
@@ -92,7 +97,7 @@ class RunKeeper(pl.Callback):
             self._cut, self.stopped_by, trainer.should_stop = True, "max_time", True
 
     def _flags(self, trainer: Any) -> list[bool]:
-        asked = self.request.signal is not None or trainer.received_sigterm
+        asked = self.request.signal is not None
         late = self.max_seconds is not None and self.seconds[0] >= self.max_seconds
         due = time.monotonic() - self._saved >= self.save_seconds
         flags = [asked, late, due]

@@ -14,6 +14,7 @@ from geomlib.train.batching import Batch
 from geomlib.train.ema import WeightAverage
 from geomlib.train.losses import SUMS, LossWeights, check_labels, metrics_from_sums, training_loss
 from geomlib.train.schedule import Schedule
+from geomlib.zoo.potential import Potential
 
 __all__ = ["PotentialModule"]
 
@@ -77,8 +78,8 @@ class PotentialModule(pl.LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Add the errors of a batch."""
-        # Models differentiate the energy themselves; those that do not need this.
-        with torch.enable_grad():
+        # Potentials switch gradients on where they need them; other models need them from here.
+        with torch.set_grad_enabled(not isinstance(self.model, Potential)):
             _, sums = self._loss(batch)
         self.val_sums = sums if self.val_sums is None else self.val_sums + sums
 

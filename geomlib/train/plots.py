@@ -14,7 +14,7 @@ from geomlib.datasets.structures import Structures
 from geomlib.interop.atomic import write_atomic
 
 if TYPE_CHECKING:
-    from geomlib.train.evaluate import Predictions
+    from geomlib.train.evaluation import Predictions
 
 __all__ = ["learning_curve", "parity_plot"]
 

@@ -70,7 +70,8 @@ def fit_reference(
     if structures.energy is None:
         if energies != "none" or scale == "energy":
             raise InvalidInput(
-                "fit_reference: the training set has no energies. Use energies='none', scale='forces'."
+                "fit_reference: the training set has no energies. Use energies='none', scale='forces' "
+                "(--reference none --scale forces --energy_weight 0)."
             )
         return Reference({}, _scale(structures, scale, 1.0), 0.0, True, 0.0)
     known = torch.isfinite(structures.energy)

@@ -24,7 +24,7 @@ from geomlib.train._lightning import TensorBoardLogger, pl
 from geomlib.train.checkpoint_io import TreeCheckpointIO
 from geomlib.train.config import TrainConfig
 from geomlib.train.data import StructuresModule, drop_large_forces
-from geomlib.train.evaluate import predict, report, table
+from geomlib.train.evaluation import predict, report, table
 from geomlib.train.interrupt import stop_on_signals
 from geomlib.train.keeper import BEST, LAST, RunKeeper
 from geomlib.train.losses import LossWeights

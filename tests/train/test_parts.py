@@ -205,3 +205,8 @@ def test_large_forces_are_dropped():
         drop_large_forces(data, 1e-9)
     with pytest.raises(InvalidInput, match="no forces"):
         drop_large_forces(replace(data, forces=None), 1.0)
+
+
+def test_force_labels_alone_are_enough():
+    data = replace(springs(20), energy=None)
+    assert fit_reference(data, "none", "forces").atomic_energies == {}

@@ -58,6 +58,9 @@ class StopAt(StopRequest):
     def __init__(self, n):
         self.n, self.seen = n, 0
 
+    def listen(self):
+        pass
+
     @property
     def signal(self):
         self.seen += 1
@@ -244,3 +247,28 @@ def test_a_signal_ends_the_command_cleanly_and_resume_is_exact(tmp_path, number)
     assert identical(cut["state_dict"], a["state_dict"]) and identical(cut["geomlib"], a["geomlib"])
     assert identical(cut["optimizer_states"], a["optimizer_states"])
     assert identical(cut["callbacks"], a["callbacks"])
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="signals")
+def test_two_processes_continue_exactly(tmp_path):
+    """Data-parallel training on two CPU processes, cut after one step and continued."""
+    settings(tmp_path / "x")
+    command = [
+        sys.executable, "-m", "geomlib.cli", "train", "tensornet", "--data", str(tmp_path / "springs.extxyz"),
+        "--epochs", "2", "--batch_size", "2", "--val_size", "6", "--test_size", "6", "--no-plots",
+        "--model.channels", "8", "--model.layers", "1", "--accelerator", "cpu", "--devices", "2", "--threads", "1",
+    ]  # fmt: skip
+
+    def call(*words):
+        done = subprocess.run(words, capture_output=True, text=True, timeout=300, check=False)
+        assert done.returncode == 0, done.stderr
+
+    call(*command, "--out", str(tmp_path / "a"))
+    call(*command, "--out", str(tmp_path / "b"), "--max_time", "0.000001")
+    assert load_tree(tmp_path / "b" / LAST)["global_step"] == 1
+    call(sys.executable, "-m", "geomlib.cli", "train", "--resume", str(tmp_path / "b"), "--max_time", "1h")
+    a, b = final_state(tmp_path / "a"), final_state(tmp_path / "b")
+    assert a["global_step"] == b["global_step"] == 14
+    assert identical(a["state_dict"], b["state_dict"])
+    assert identical(a["optimizer_states"], b["optimizer_states"])

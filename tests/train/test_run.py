@@ -13,7 +13,7 @@ from geomlib import InvalidInput
 from geomlib.cli import main
 from geomlib.datasets import write_extxyz
 from geomlib.interop.checkpoint import load_model, save_model
-from geomlib.train.evaluate import errors, evaluate, predict
+from geomlib.train.evaluation import errors, evaluate, predict
 from geomlib.train.interrupt import TrainingDiverged
 from geomlib.train.run import train
 from tests.train.common import settings, springs
