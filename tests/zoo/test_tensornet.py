@@ -98,7 +98,7 @@ def test_force_loss_gradient_against_differences():
         with torch.no_grad():
             for p, d in zip(parameters, directions, strict=True):
                 p += h * d
-        values.append(float(loss()))
+        values.append(loss().item())
         with torch.no_grad():
             for p, d in zip(parameters, directions, strict=True):
                 p -= h * d
