@@ -12,10 +12,9 @@ import argparse
 import json
 import platform
 import statistics
-import subprocess
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -26,8 +25,10 @@ from torch import Tensor
 
 from geomlib import create_model
 from geomlib.interop import to_torchmdnet_state_dict
+from geomlib.train.report import git_commit
 
 CUTOFF, RADIAL, MAX_Z = 4.5, 32, 100
+PACKAGES = ("torch", "numba", "numpy", "torchmd-net", "warp-lang")
 System = tuple[Tensor, Tensor, Tensor, Tensor | None]
 
 
@@ -67,13 +68,13 @@ SYSTEMS: dict[str, Callable[[], System]] = {
 }
 
 
-def peer_model(channels: int, layers: int) -> Any:
+def peer_model(channels: int, layers: int, num_radial: int = RADIAL, max_z: int = MAX_Z) -> Any:
     from torchmdnet.models.model import create_model as create
 
     return create({
-        "model": "tensornet", "embedding_dimension": channels, "num_layers": layers, "num_rbf": RADIAL,
+        "model": "tensornet", "embedding_dimension": channels, "num_layers": layers, "num_rbf": num_radial,
         "rbf_type": "expnorm", "trainable_rbf": False, "activation": "silu", "cutoff_lower": 0.0,
-        "cutoff_upper": CUTOFF, "max_z": MAX_Z, "max_num_neighbors": 128, "equivariance_invariance_group": "O(3)",
+        "cutoff_upper": CUTOFF, "max_z": max_z, "max_num_neighbors": 128, "equivariance_invariance_group": "O(3)",
         "prior_model": None, "output_model": "Scalar", "reduce_op": "add", "precision": 32, "derivative": True,
         "check_errors": True, "static_shapes": False, "box_vecs": None, "atom_filter": -1, "prior_args": None,
         "vector_cutoff": False,
@@ -139,6 +140,19 @@ def compare(name: str, channels: int, layers: int, repeats: int) -> list[dict[st
     return rows
 
 
+def describe(command: str, packages: Sequence[str] = PACKAGES) -> dict[str, Any]:
+    """Return machine, threads, versions, commit and command: what a figure needs beside it."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    names = (line.split(":")[1].strip() for line in lines if "model name" in line)
+    return {
+        "machine": next(names, platform.processor()),
+        "threads": torch.get_num_threads(),
+        "versions": {p: version(p) for p in packages},
+        "commit": git_commit(),
+        "command": command,
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
@@ -157,23 +171,7 @@ def main() -> None:
         for name in arguments.systems:
             rows += compare(name, channels, layers, arguments.repeats)
     if arguments.out:
-        commit = subprocess.run(
-            ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-        )
-        about = {
-            "machine": next(
-                (
-                    x.split(":")[1].strip()
-                    for x in Path("/proc/cpuinfo").read_text().splitlines()
-                    if "model name" in x
-                ),
-                platform.processor(),
-            ),
-            "threads": 1,
-            "versions": {p: version(p) for p in ("torch", "numba", "numpy", "torchmd-net", "warp-lang")},
-            "commit": commit.stdout.strip(),
-            "command": "OMP_NUM_THREADS=1 python benchmarks/tensornet_speed.py",
-        }
+        about = describe("OMP_NUM_THREADS=1 python benchmarks/tensornet_speed.py")
         arguments.out.parent.mkdir(parents=True, exist_ok=True)
         arguments.out.write_text(json.dumps({"about": about, "rows": rows}, indent=1) + "\n")
 
