@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import update_wrapper
 from typing import Any
 
 from numba import njit
 from numba.core.compiler import Compiler
 
-__all__ = ["jit", "jit_inline"]
+from geomlib.kernels import recording
+
+__all__ = ["Kernel", "jit", "jit_inline"]
 
 #: Everything that lets sums vectorise, but not ``nnan``/``ninf``: a NaN must stay a NaN.
 _FAST = {"contract", "reassoc", "nsz", "arcp"}
@@ -22,11 +25,30 @@ class _NoAlias(Compiler):
         return super().define_pipelines()
 
 
-def jit(function: Callable[..., Any]) -> Callable[..., Any]:
+class Kernel:
+    """A compiled loop; a recorder, where one is active, is told of every call.
+
+    Args:
+        dispatcher: the Numba function.
+    """
+
+    def __init__(self, dispatcher: Callable[..., Any]) -> None:
+        self.dispatcher = dispatcher
+        update_wrapper(self, dispatcher)
+
+    def __call__(self, *args: Any) -> Any:
+        """Run the loop."""
+        result = self.dispatcher(*args)
+        recorder = recording.active()
+        if recorder is not None:
+            recorder.kernel(self.dispatcher, args)
+        return result
+
+
+def jit(function: Callable[..., Any]) -> Kernel:
     """Compile on first call, cache on disk, release the GIL."""
-    return njit(fastmath=_FAST, error_model="numpy", nogil=True, cache=True, pipeline_class=_NoAlias)(
-        function
-    )
+    compiled = njit(fastmath=_FAST, error_model="numpy", nogil=True, cache=True, pipeline_class=_NoAlias)
+    return Kernel(compiled(function))
 
 
 def jit_inline(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -10,6 +10,7 @@ from torch import Tensor
 from geomlib.errors import InvalidInput
 from geomlib.kernels.edges import EdgeList
 from geomlib.kernels.geometry import bond_geometry
+from geomlib.kernels.recording import deferred
 from geomlib.layers.radial import RadialBasis
 
 __all__ = ["MIN_DISTANCE", "Bonds"]
@@ -42,7 +43,7 @@ class Bonds:
     def __post_init__(self) -> None:
         length, direction = bond_geometry(self.vec, loop=self.edges.loops, second_order=self.second_order)
         if self.edges.num_pairs and not torch.compiler.is_compiling():
-            self._check(length.detach()[: self.edges.num_pairs])
+            deferred(self._check, length.detach()[: self.edges.num_pairs])
         object.__setattr__(self, "length", length)
         object.__setattr__(self, "direction", direction)
 

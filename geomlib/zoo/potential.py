@@ -121,7 +121,33 @@ class Potential(Float64Buffers):
             cell = cell.expand(size, 3, 3)
         if stress and cell is None:
             raise InvalidInput("stress: asked for, but no `cell` was given. A molecule has no volume.")
-        edges, vec = self._vectors(pos, batch, edge_index, shift, pairs, cell, pbc)
+        edges, offset = self._edges(pos, batch, edge_index, shift, pairs, cell, pbc)
+        return self.compute(
+            z, pos, batch, edges, offset, cell=cell, charge=charge, num_graphs=size, forces=forces, stress=stress
+        )
+
+    def compute(
+        self,
+        z: Tensor,
+        pos: Tensor,
+        batch: Tensor,
+        edges: EdgeList,
+        offset: Tensor | None = None,
+        *,
+        cell: Tensor | None = None,
+        charge: Tensor | None = None,
+        num_graphs: int,
+        forces: bool = True,
+        stress: bool = False,
+    ) -> dict[str, Tensor]:
+        """Return what :meth:`forward` does, from edges prepared by the caller and without checks of the inputs.
+
+        ``offset`` holds the cell shift of the second atom of each pair, (P, 3).
+        """
+        vec = pos[edges.j] - pos[edges.i]
+        if cell is not None and offset is not None:
+            vec = vec + torch.einsum("pk,pkl->pl", offset.to(pos.dtype), cell.to(pos.dtype)[batch[edges.i]])
+        vec = vec.to(self.dtype)
         track = torch.is_grad_enabled()
         leaf = not vec.requires_grad
         differentiate = forces or stress
@@ -132,12 +158,12 @@ class Potential(Float64Buffers):
             q = vec.new_zeros(z.shape[0]) if charge is None else charge.to(vec.dtype)[batch]
             atoms = self.evaluate(z, bonds, q)
             energy = atoms.pop("energy")
-            out = self._energies(z, energy, batch, size)
+            out = self._energies(z, energy, batch, num_graphs)
             for name, value in atoms.items():
-                out[name] = value.new_zeros(size, *value.shape[1:]).index_add(0, batch, value)
+                out[name] = value.new_zeros(num_graphs, *value.shape[1:]).index_add(0, batch, value)
             if differentiate:
                 create = track and (self.training or not leaf)
-                out |= self._derivatives(energy, bonds, batch, cell, size, forces, stress, create)
+                out |= self._derivatives(energy, bonds, batch, cell, num_graphs, forces, stress, create)
         return out if track else {name: value.detach() for name, value in out.items()}
 
     @staticmethod
@@ -146,7 +172,7 @@ class Potential(Float64Buffers):
             return num_graphs
         return 1 if batch is None else (int(batch.max()) + 1 if batch.numel() else 0)
 
-    def _vectors(
+    def _edges(
         self,
         pos: Tensor,
         batch: Tensor,
@@ -155,20 +181,15 @@ class Potential(Float64Buffers):
         pairs: HalfPairs | None,
         cell: Tensor | None,
         pbc: Tensor | None,
-    ) -> tuple[EdgeList, Tensor]:
-        """Return the edges and the vector of each pair, formed in the type of ``pos`` and cast to the weights'."""
+    ) -> tuple[EdgeList, Tensor | None]:
+        """Return the edges and the cell shift of the second atom of each pair."""
         nodes = pos.shape[0]
         if edge_index is not None:
             edges = EdgeList.from_edge_index(edge_index, nodes, loops=True)
-            offset = None if shift is None else -shift
-        else:
-            if pairs is None:
-                pairs = half_pairs(pos.detach(), self.cutoff, batch, cell, pbc)
-            edges, offset = EdgeList(pairs.i, pairs.j, nodes), pairs.shift
-        vec = pos[edges.j] - pos[edges.i]
-        if cell is not None and offset is not None:
-            vec = vec + torch.einsum("pk,pkl->pl", offset.to(pos.dtype), cell.to(pos.dtype)[batch[edges.i]])
-        return edges, vec.to(self.dtype)
+            return edges, None if shift is None else -shift
+        if pairs is None:
+            pairs = half_pairs(pos.detach(), self.cutoff, batch, cell, pbc)
+        return EdgeList(pairs.i, pairs.j, nodes), pairs.shift
 
     @property
     def dtype(self) -> torch.dtype:
