@@ -81,15 +81,20 @@ def peer_model(channels: int, layers: int, num_radial: int = RADIAL, max_z: int 
     })  # fmt: skip
 
 
-def compare(name: str, channels: int, layers: int, repeats: int) -> list[dict[str, Any]]:
-    z, pos, batch, cell = SYSTEMS[name]()
-    options = {"channels": channels, "layers": layers, "num_radial": RADIAL, "cutoff": CUTOFF, "max_z": MAX_Z}
-    ours, peer = create_model("tensornet", envelope="cosine", **options), peer_model(channels, layers)
+def give_weights(ours: Any, peer: Any) -> None:
+    """Copy the weights of geomlib's model into torchmd-net's."""
     missing, unexpected = peer.load_state_dict(to_torchmdnet_state_dict(ours), strict=False)
     if unexpected or any(
         "box" not in k and "expansion" not in k and k not in ("mean", "std") for k in missing
     ):
         raise RuntimeError(f"weights do not fit: missing {missing}, unexpected {unexpected}")
+
+
+def compare(name: str, channels: int, layers: int, repeats: int) -> list[dict[str, Any]]:
+    z, pos, batch, cell = SYSTEMS[name]()
+    options = {"channels": channels, "layers": layers, "num_radial": RADIAL, "cutoff": CUTOFF, "max_z": MAX_Z}
+    ours, peer = create_model("tensornet", envelope="cosine", **options), peer_model(channels, layers)
+    give_weights(ours, peer)
     optimizers = [torch.optim.AdamW(m.parameters(), lr=0.0, fused=True) for m in (ours, peer)]
 
     def our_forces() -> Tensor:
@@ -154,7 +159,7 @@ def describe(command: str, packages: Sequence[str] = PACKAGES) -> dict[str, Any]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="TensorNet beside torchmd-net's: a table of ratios.")
     parser.add_argument(
         "--systems", nargs="+", default=["16 ethanols", "8 ethanols", "Cu 500"], choices=SYSTEMS
     )
