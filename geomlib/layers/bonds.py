@@ -30,12 +30,14 @@ class Bonds:
             of radial networks (values with derivatives); first derivatives, and gradients of a loss of forces with
             respect to the weights, are exact in both cases.
         track_parameters: somebody may ask for gradients with respect to weights.
+        batch: structure of each node, (N,), so that an error can name it.
     """
 
     edges: EdgeList
     vec: Tensor  # (P, 3)
     second_order: bool = True
     track_parameters: bool = True
+    batch: Tensor | None = field(default=None, repr=False)  # (N,)
     length: Tensor = field(init=False)  # (rows,), 0 for the self loops
     direction: Tensor = field(init=False)  # (P, 9)
     _bases: dict[int, tuple[Tensor, Tensor]] = field(init=False, default_factory=dict, repr=False)
@@ -77,7 +79,13 @@ class Bonds:
                 "positions: NaN found in the vector of a pair. Every coordinate must be finite."
             )
         p = int(length.argmin())
+        i, j = int(self.edges.i[p]), int(self.edges.j[p])
+        where = ""
+        if self.batch is not None:
+            graph = int(self.batch[i])
+            i, j = (int((self.batch[:n] == graph).sum()) for n in (i, j))
+            where = f"structure {graph}: "
         raise InvalidInput(
-            f"positions: atoms {int(self.edges.i[p])} and {int(self.edges.j[p])} are {shortest:.3g} Å apart, which leaves "
-            f"no bond direction (at least {MIN_DISTANCE:g} Å is needed). Remove duplicate atoms."
+            f"positions: {where}atoms {i} and {j} are {shortest:.3g} Å apart, which leaves no bond direction (at least "
+            f"{MIN_DISTANCE:g} Å is needed). Remove duplicate atoms."
         )

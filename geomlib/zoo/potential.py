@@ -16,7 +16,7 @@ from geomlib.kernels.edges import EdgeList
 from geomlib.kernels.neighbors import HalfPairs, half_pairs
 from geomlib.layers._constants import Float64Buffers
 from geomlib.layers.bonds import Bonds
-from geomlib.zoo.inputs import check_inputs
+from geomlib.zoo.inputs import check_edges, check_inputs, check_volume
 
 __all__ = ["Potential"]
 
@@ -112,9 +112,14 @@ class Potential(Float64Buffers):
         Raises:
             InvalidInput: inputs that do not fit together, are not finite, or are outside what the model knows.
         """
-        size = self._num_graphs(batch, num_graphs)
         if self.validate:
-            check_inputs(z, pos, batch, cell, charge, self.max_z, size)
+            size = check_inputs(z, pos, batch, cell, charge, self.max_z, num_graphs)
+        else:
+            size = self._num_graphs(batch, num_graphs)
+        given = edge_index is not None or pairs is not None
+        if edge_index is not None and pairs is not None:
+            raise InvalidInput("edge_index and pairs: give one of them, not both.")
+        one = batch is None
         if batch is None:
             batch = torch.zeros_like(z)
         if cell is not None and cell.dim() == 2:
@@ -122,8 +127,21 @@ class Potential(Float64Buffers):
         if stress and cell is None:
             raise InvalidInput("stress: asked for, but no `cell` was given. A molecule has no volume.")
         edges, offset = self._edges(pos, batch, edge_index, shift, pairs, cell, pbc)
+        if self.validate and given:
+            check_edges(edges, offset, None if one else batch, cell)
+        if self.validate and stress and cell is not None:
+            check_volume(cell)
         return self.compute(
-            z, pos, batch, edges, offset, cell=cell, charge=charge, num_graphs=size, forces=forces, stress=stress
+            z,
+            pos,
+            batch,
+            edges,
+            offset,
+            cell=cell,
+            charge=charge,
+            num_graphs=size,
+            forces=forces,
+            stress=stress,
         )
 
     def compute(
@@ -154,7 +172,7 @@ class Potential(Float64Buffers):
         with torch.enable_grad() if differentiate else torch.set_grad_enabled(track):
             if leaf and differentiate:
                 vec = vec.requires_grad_()
-            bonds = Bonds(edges, vec, second_order=not leaf, track_parameters=track)
+            bonds = Bonds(edges, vec, second_order=not leaf, track_parameters=track, batch=batch)
             q = vec.new_zeros(z.shape[0]) if charge is None else charge.to(vec.dtype)[batch]
             atoms = self.evaluate(z, bonds, q)
             energy = atoms.pop("energy")
