@@ -105,11 +105,12 @@ def mean_square_root(values: list[float]) -> float:
 
 
 def show(system: str, row: dict[str, Any]) -> None:
+    kelvin = sum(row["mean_temperature_K"]) / len(row["mean_temperature_K"])
     print(
         f"{system:8s} {row['dtype']} dt {row['timestep_fs']:.2f} fs  {row['ps']:g} ps  drift "
         + " ".join(f"{d:+.4f}" for d in row["drift_meV_per_atom_per_ps"])
         + f" meV/atom/ps  fluctuation {mean_square_root(row['fluctuation_meV_per_atom']):.4f} meV/atom"
-        f"  momentum {row['max_momentum_u_A_per_fs']:.1e}  {sum(row['mean_temperature_K']) / len(row['mean_temperature_K']):.0f} K"
+        f"  momentum {row['max_momentum_u_A_per_fs']:.1e}  {kelvin:.0f} K"
         f"  {row['cpu_seconds']:.0f} s",
         flush=True,
     )
