@@ -14,14 +14,15 @@ BASE = {"errors", "_version"}
 ALLOWED = {
     "errors": set(),
     "_version": set(),
+    "files": BASE,
     "algebra": BASE,
     "verify": BASE | {"algebra"},
     "kernels": BASE | {"algebra"},
     "layers": BASE | {"algebra", "kernels"},
-    "datasets": BASE | {"algebra", "kernels"},
+    "datasets": BASE | {"files", "algebra", "kernels"},
     "zoo": BASE | {"algebra", "kernels", "layers"},
-    "interop": BASE | {"algebra", "kernels", "layers", "zoo", "datasets", "verify"},
-    "train": BASE | {"algebra", "kernels", "layers", "zoo", "datasets", "interop", "verify"},
+    "interop": BASE | {"files", "algebra", "kernels", "layers", "zoo", "datasets", "verify"},
+    "train": BASE | {"files", "algebra", "kernels", "layers", "zoo", "datasets", "interop", "verify"},
     "testing": BASE | {"algebra", "verify"},
 }
 #: Above everything; they may import what they like, but lazily.

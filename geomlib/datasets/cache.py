@@ -14,11 +14,12 @@ from torch import Tensor
 
 from geomlib.datasets.structures import Structures
 from geomlib.errors import CheckpointError, InvalidInput
+from geomlib.files.atomic import write_atomic
+from geomlib.files.sealed import BLANK, open_sealed, seal
 
 __all__ = ["cache_dir", "load_structures", "save_structures", "sha256_of"]
 
 _FORMAT = 1
-_BLANK = "0" * 64
 _SLOT = re.compile(rb'\\"sha256\\": \\"([0-9a-f]{64})\\"')  # quotes are escaped inside a JSON string
 _LABELS = ("energy", "forces", "stress", "cell", "pbc", "charge")
 
@@ -86,24 +87,11 @@ def save_structures(path: str | Path, structures: Structures, compact: bool = Fa
         "text": {k: list(v) for k, v in structures.text.items()},
         "source": structures.source,
     }
-    about |= {"format": f"geomlib-structures-{_FORMAT}", "sha256": _BLANK}
+    about |= {"format": f"geomlib-structures-{_FORMAT}", "sha256": BLANK}
     metadata = {"geomlib": json.dumps(about)}  # one entry: safetensors writes several in random order
     blob = bytearray(save({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, metadata=metadata))
-    slot = _find_slot(bytes(blob), path)
-    blob[slot : slot + 64] = hashlib.sha256(blob).hexdigest().encode()
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as stream:
-            stream.write(blob)
-            stream.flush()
-            os.fsync(stream.fileno())
-        if temporary.read_bytes() != bytes(blob):
-            raise CheckpointError(f"{path}: what was written does not read back; is the disk full?")
-        temporary.replace(path)
-    except OSError as error:
-        raise CheckpointError(f"{path}: could not be written ({error}).") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    seal(blob, _SLOT, str(path))
+    write_atomic(path, [blob])
     return hashlib.sha256(blob).hexdigest()
 
 
@@ -120,24 +108,12 @@ def load_structures(path: str | Path, sha256: str | None = None) -> Structures:
     """
     from safetensors.torch import load
 
-    path = Path(path)
-    try:
-        blob = path.read_bytes()
-    except OSError as error:
-        raise InvalidInput(f"{path}: cannot be read ({error}).") from None
+    blob, about = open_sealed(path, _SLOT, "structures file", "Delete it and make it again.")
     if sha256 is not None and hashlib.sha256(blob).hexdigest() != sha256:
         raise CheckpointError(
-            f"{path}: sha256 is not {sha256[:12]}…; the file is damaged. Install geomlib or make it again."
+            f"{path}: sha256 is not {sha256[:12]}…; the file is not the one that was meant. Install geomlib or make "
+            "it again."
         )
-    slot = _find_slot(blob, path)
-    blank = blob[:slot] + _BLANK.encode() + blob[slot + 64 :]
-    if hashlib.sha256(blank).hexdigest().encode() != blob[slot : slot + 64]:
-        raise CheckpointError(
-            f"{path}: its content does not match its sha256; the file is damaged. Delete it and make it "
-            "again."
-        )
-    header = json.loads(blob[8 : 8 + int.from_bytes(blob[:8], "little")])["__metadata__"]
-    about = json.loads(header["geomlib"])
     if about["format"] != f"geomlib-structures-{_FORMAT}":
         raise CheckpointError(
             f"{path}: format {about['format']!r}, this version reads geomlib-structures-{_FORMAT}. "
@@ -152,12 +128,3 @@ def load_structures(path: str | Path, sha256: str | None = None) -> Structures:
         text={k: tuple(v) for k, v in about["text"].items()},
         source=about["source"],
     )
-
-
-def _find_slot(blob: bytes, path: Path) -> int:
-    """Return the offset of the hash inside the header."""
-    size = int.from_bytes(blob[:8], "little") if len(blob) >= 8 else 0
-    found = [m.start(1) for m in _SLOT.finditer(blob, 8, min(8 + size, len(blob)))]
-    if not 2 <= size <= len(blob) - 8 or len(found) != 1:
-        raise CheckpointError(f"{path}: not a complete geomlib structures file (no sha256 in its header).")
-    return found[0]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from geomlib.datasets.elements import SYMBOLS
 from geomlib.datasets.frames import CHARGE_KEYS, ENERGY_KEYS, FORCES_KEYS, STRESS_KEYS, VIRIAL_KEYS
 from geomlib.datasets.structures import Structures
 from geomlib.errors import InvalidInput
+from geomlib.files import write_atomic
 
 __all__ = ["write_extxyz"]
 
@@ -25,7 +25,7 @@ _ATOM_KINDS = {"f": "R", "i": "I", "b": "L"}
 
 
 def write_extxyz(path: str | Path, structures: Structures) -> None:
-    """Write structures as extended XYZ, atomically (a temporary file is renamed).
+    """Write structures as extended XYZ, atomically (see :func:`geomlib.files.write_atomic`).
 
     Numbers are written so that float64, int64 and bool come back bit for bit; float32 comes back as float64
     of the same value.
@@ -36,6 +36,7 @@ def write_extxyz(path: str | Path, structures: Structures) -> None:
 
     Raises:
         InvalidInput: nothing to write, or a name or shape the format cannot hold.
+        CheckpointError: the file could not be written; the previous one is unchanged.
     """
     path = Path(path)
     if len(structures) == 0 or int(structures.num_atoms.min()) == 0:
@@ -61,14 +62,7 @@ def write_extxyz(path: str | Path, structures: Structures) -> None:
             raise InvalidInput(
                 f"write_extxyz: {path}: flatten per-atom extra {name!r} of shape (N, 1) to (N,)."
             )
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("w", encoding="utf-8", newline="\n") as stream:
-            for one in structures:
-                stream.write(_frame(one, atom_extra.keys()))
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_atomic(path, (_frame(one, atom_extra.keys()).encode() for one in structures))
 
 
 def _frame(one: Structures, atom_names: Any) -> str:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from geomlib.errors import InvalidInput
+from geomlib.files import write_atomic
 
 __all__ = ["Split", "read_split", "split"]
 
@@ -56,9 +57,9 @@ class Split:
         return f"Split(train={len(self.train)}, val={len(self.val)}, test={len(self.test)})"
 
     def save(self, path: str | Path) -> None:
-        """Write the indices as JSON, to be read by :func:`read_split`."""
+        """Write the indices as JSON, atomically, to be read by :func:`read_split`."""
         content = {name: getattr(self, name).tolist() for name in _NAMES}
-        Path(path).write_text(json.dumps(content), encoding="utf-8")
+        write_atomic(path, [json.dumps(content).encode()])
 
 
 def split(

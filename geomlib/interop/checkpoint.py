@@ -7,7 +7,6 @@ before a tensor is used. Nothing is ever unpickled.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -19,7 +18,8 @@ from torch import Tensor, nn
 
 from geomlib._version import __version__
 from geomlib.errors import CheckpointError, GeomlibError, InvalidInput
-from geomlib.interop.atomic import write_atomic
+from geomlib.files.atomic import write_atomic
+from geomlib.files.sealed import BLANK, open_sealed, seal
 from geomlib.interop.trees import decode_tree, encode_tree
 
 __all__ = ["FORMAT_VERSION", "checkpoint_info", "load_model", "load_tree", "save_model", "save_tree"]
@@ -28,7 +28,6 @@ FORMAT_VERSION = 1
 """Version written into new files; files of newer versions are refused."""
 
 _FORMAT = "geomlib-checkpoint"
-_BLANK = b"0" * 64
 # Only our own metadata key can look like this: inside a JSON text every quote is escaped once more.
 _SLOT = re.compile(rb'"geomlib":"\{\\"sha256\\":\\"([0-9a-f]{64})\\"')
 _MODEL_FILE = "model.safetensors"
@@ -177,44 +176,27 @@ def checkpoint_info(path: str | Path) -> dict[str, Any]:
 def _write(path: str | Path, tensors: dict[str, Tensor], kind: str, content: dict[str, Any]) -> str:
     from safetensors.torch import save
 
-    header = {"sha256": _BLANK.decode(), "format": _FORMAT, "version": FORMAT_VERSION, "kind": kind}
+    header = {"sha256": BLANK, "format": _FORMAT, "version": FORMAT_VERSION, "kind": kind}
     header |= {"geomlib": __version__, **content}
     try:
         text = json.dumps(header, separators=(",", ":"), allow_nan=False)
     except (TypeError, ValueError) as error:
         raise InvalidInput(f"{path}: config and about must be plain JSON values ({error}).") from None
     blob = bytearray(save(tensors, metadata={"geomlib": text}))
-    slot = _find_slot(blob, path)
-    digest = hashlib.sha256(blob).hexdigest()
-    blob[slot : slot + 64] = digest.encode()
+    digest = seal(blob, _SLOT, str(path))
     write_atomic(path, [blob])
     return digest
 
 
 def _read(path: Path, kind: str | None) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    try:
-        blob = path.read_bytes()
-    except OSError as error:
-        raise InvalidInput(f"{path}: cannot be read ({error}).") from None
-    slot = _find_slot(blob, path)
-    view, digest = memoryview(blob), hashlib.sha256()
-    for part in (view[:slot], _BLANK, view[slot + 64 :]):
-        digest.update(part)
-    if digest.hexdigest().encode() != blob[slot : slot + 64]:
-        raise CheckpointError(
-            f"{path}: the content does not match its SHA-256; the file is damaged. "
-            "Use an older copy or train again."
-        )
     from safetensors import SafetensorError
     from safetensors.torch import load
 
+    blob, header = open_sealed(path, _SLOT, "checkpoint", "Use an older copy or train again.")
     try:
-        header = json.loads(json.loads(view[8 : 8 + _header_size(blob)].tobytes())["__metadata__"]["geomlib"])
         name, version, found = header["format"], header["version"], header["kind"]
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise CheckpointError(
-            f"{path}: its header cannot be read ({type(error).__name__}: {error})."
-        ) from None
+    except KeyError as error:
+        raise CheckpointError(f"{path}: its header lacks {error}.") from None
     if name != _FORMAT or not isinstance(version, int):
         raise CheckpointError(f"{path}: format {name!r} version {version!r}, expected {_FORMAT!r}.")
     if version > FORMAT_VERSION:
@@ -228,16 +210,3 @@ def _read(path: Path, kind: str | None) -> tuple[dict[str, Any], dict[str, Tenso
         return header, load(blob)
     except (SafetensorError, ValueError, KeyError, RuntimeError, TypeError) as error:
         raise CheckpointError(f"{path}: its tensors cannot be read ({error}).") from None
-
-
-def _header_size(blob: bytes | bytearray) -> int:
-    return int.from_bytes(blob[:8], "little") if len(blob) >= 8 else 0
-
-
-def _find_slot(blob: bytes | bytearray, path: str | Path) -> int:
-    """Return where the 64 digits of the hash stand."""
-    size = _header_size(blob)
-    found = [m.start(1) for m in _SLOT.finditer(blob, 8, 8 + size)] if 2 <= size <= len(blob) - 8 else []
-    if len(found) != 1:
-        raise CheckpointError(f"{path}: not a complete geomlib checkpoint (a damaged, cut or foreign file).")
-    return found[0]

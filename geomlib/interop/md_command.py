@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from geomlib.errors import InvalidInput
+from geomlib.files import write_atomic
 
 if TYPE_CHECKING:
     from torch import nn
@@ -99,7 +100,7 @@ def main(argv: list[str]) -> int:
         )
     summary = result.summary()
     content = {"options": vars(args), "atoms": atoms, "formula": symbols, "replicas": summary}
-    (out / _FILES["summary"]).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    write_atomic(out / _FILES["summary"], [(json.dumps(content, indent=1) + "\n").encode()])
     _report(summary, args.ensemble)
     if args.plot:
         _plot(result, args, out / _FILES["plot"])

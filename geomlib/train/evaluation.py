@@ -223,7 +223,7 @@ def _data(run: Path, data: str | None, split: str | None, options: dict[str, Any
 def _write(
     folder: Path, name: str, result: dict[str, Any], predictions: Predictions, structures: Structures
 ) -> None:
-    from geomlib.interop.atomic import write_atomic
+    from geomlib.files import write_atomic
     from geomlib.train.plots import parity_plot
 
     path = folder / f"evaluation_{name}.json"

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from geomlib.interop.atomic import write_atomic
+from geomlib.files import write_atomic
 from geomlib.interop.checkpoint import save_model
 from geomlib.train._lightning import pl
 from geomlib.train.checkpoint_io import random_state, restore_random_state

@@ -63,7 +63,7 @@ def write_yaml(path: str | Path, content: Mapping[str, Any]) -> None:
     """Write a mapping as YAML, atomically."""
     import yaml
 
-    from geomlib.interop.atomic import write_atomic
+    from geomlib.files import write_atomic
 
     write_atomic(path, [yaml.safe_dump(dict(content), sort_keys=False, allow_unicode=True).encode()])
 

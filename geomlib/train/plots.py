@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from geomlib.datasets.structures import Structures
-from geomlib.interop.atomic import write_atomic
+from geomlib.files import write_atomic
 
 if TYPE_CHECKING:
     from geomlib.train.evaluation import Predictions

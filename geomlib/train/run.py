@@ -18,7 +18,7 @@ import torch
 
 from geomlib.datasets.structures import Structures
 from geomlib.errors import InvalidInput
-from geomlib.interop.atomic import write_atomic
+from geomlib.files import write_atomic
 from geomlib.interop.checkpoint import checkpoint_info, load_model
 from geomlib.train._lightning import TensorBoardLogger, pl
 from geomlib.train.checkpoint_io import TreeCheckpointIO

@@ -101,8 +101,9 @@ def test_failing_writes_raise_and_leave_the_old_file(tmp_path, monkeypatch):
                 save_structures(path, make_structures(3))
         assert path.read_bytes() == before
         assert [p.name for p in tmp_path.iterdir()] == ["a.safetensors"]
+    (tmp_path / "taken").write_text("a file where a folder is needed")
     with pytest.raises(CheckpointError, match="could not be written"):
-        save_structures(tmp_path / "none" / "a.safetensors", make_structures(2))
+        save_structures(tmp_path / "taken" / "a.safetensors", make_structures(2))
 
 
 def test_folder_of_the_cache(tmp_path, monkeypatch):

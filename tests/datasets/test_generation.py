@@ -94,14 +94,13 @@ def test_bad_numbers(options):
 
 
 @pytest.mark.usefixtures("tools")
-@pytest.mark.parametrize(("symbols", "charge"), [("H2", 0), ("Og", 0), ("Ne", -30)])
-def test_calculations_that_fail_say_so(symbols, charge):
+@pytest.mark.parametrize("symbols", ["H2", "Og"])
+def test_calculations_that_fail_say_so(symbols):
     atoms = importlib.import_module("ase").Atoms(symbols)  # H2: both atoms at the origin
     with pytest.raises(InvalidInput, match=r"failed for .* after 0 frames"):
-        generate(atoms, charge=charge, relax_steps=0, frames=1, equilibration_ps=0.0)
+        generate(atoms, relax_steps=0, frames=1, equilibration_ps=0.0)
     with pytest.raises(InvalidInput, match="structure 0 failed"):
-        s = Structures.from_ase(atoms)
-        single_points(s.replace(charge=torch.tensor([float(charge)])))
+        single_points(Structures.from_ase(atoms))
 
 
 @pytest.mark.usefixtures("tools")

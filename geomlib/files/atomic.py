@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import os
 import secrets
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from geomlib.errors import CheckpointError
@@ -19,15 +20,15 @@ _STALE_SECONDS = 3600.0
 _NO_FOLDER_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EACCES, errno.EISDIR}
 
 
-def write_atomic(path: str | Path, parts: Sequence[bytes | bytearray | memoryview]) -> None:
+def write_atomic(path: str | Path, parts: Iterable[bytes | bytearray | memoryview]) -> None:
     """Write bytes to a file that appears under its name only when complete, flushed and read back.
 
-    A temporary file in the same folder is written, flushed to the disk, read back and compared, then renamed
-    over the old file, and the folder is flushed. What a killed process left is removed by a later save.
+    A temporary file in the same folder is written, flushed to the disk, read back and compared (by SHA-256), then
+    renamed over the old file, and the folder is flushed. What a killed process left is removed by a later save.
 
     Args:
         path: file to write or replace; its folder is made if needed. A link is followed.
-        parts: the content, in pieces.
+        parts: the content, in pieces; a generator is read once and never held as a whole.
 
     Raises:
         CheckpointError: any step failed; the previous file is untouched and no temporary file is left.
@@ -48,11 +49,13 @@ def write_atomic(path: str | Path, parts: Sequence[bytes | bytearray | memoryvie
         )
         with _removed_on_failure(temporary):
             with os.fdopen(descriptor, "wb") as stream:
+                digest = hashlib.sha256()
                 for part in parts:
                     stream.write(part)
+                    digest.update(part)
                 stream.flush()
                 os.fsync(stream.fileno())
-            _compare(temporary, parts)
+            _compare(temporary, digest.digest())
             temporary.replace(target)
     except OSError as error:
         raise CheckpointError(
@@ -73,10 +76,12 @@ def _removed_on_failure(temporary: Path) -> Iterator[None]:
         raise
 
 
-def _compare(temporary: Path, parts: Sequence[bytes | bytearray | memoryview]) -> None:
+def _compare(temporary: Path, expected: bytes) -> None:
+    digest = hashlib.sha256()
     with temporary.open("rb") as stream:
-        same = all(stream.read(len(part)) == part for part in parts) and not stream.read(1)
-    if not same:
+        while chunk := stream.read(1 << 20):
+            digest.update(chunk)
+    if digest.digest() != expected:
         raise OSError(errno.EIO, "what was written does not read back")
 
 
