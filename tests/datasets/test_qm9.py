@@ -244,9 +244,13 @@ def test_reduced_set(shared):
 def test_atomic_references(shared):
     with np.load(shared("data/molecules/schnetpack/qm9_atomref.npz"), allow_pickle=False) as file:
         table, labels = file["atom_ref"], file["labels"].tolist()
+    ratios = []
     for target in ("U0", "U", "H", "G"):
         for z, value in qm9_atomrefs(target).items():
             assert value == pytest.approx(table[z, labels.index(target)], rel=1e-7), (target, z)
+            ratios.append(table[z, labels.index(target)] / value)
+    # All twenty differ by one factor, the Hartree of the table: every printed digit is right.
+    assert max(ratios) - min(ratios) < 1e-14 and len(ratios) == 20
     with pytest.raises(InvalidInput, match="zpve"):
         qm9_atomrefs("zpve")
 

@@ -5,13 +5,10 @@ from __future__ import annotations
 import ast
 import io
 import json
-import os
 import pickle
 import sqlite3
-import subprocess
 import tarfile
 import zipfile
-from operator import attrgetter, methodcaller
 from pathlib import Path
 
 import numpy as np
@@ -23,31 +20,7 @@ from geomlib import GeomlibError
 from geomlib.datasets import load, read_split
 from geomlib.datasets.qm9 import read_uncharacterized
 from tests.datasets.test_ase_db import make_db, water
-
-
-class Gadget:
-    """Pickles into a call."""
-
-    def __init__(self, function, *arguments):
-        self.call = (function, arguments)
-
-    def __reduce__(self):
-        return self.call
-
-
-def gadgets(marker: Path) -> dict[str, Gadget]:
-    touch = f"touch {marker}"
-    code = f"import pathlib; pathlib.Path({str(marker)!r}).touch()"
-    return {
-        "os.system": Gadget(os.system, touch),
-        "Popen": Gadget(subprocess.Popen, ["touch", str(marker)]),
-        "exec": Gadget(exec, code),
-        "eval": Gadget(eval, f"__import__('pathlib').Path({str(marker)!r}).touch()"),
-        "getattr chain": Gadget(methodcaller("system", touch), Gadget(attrgetter("path.os"), os)),
-    }
-
-
-NAMES = ["os.system", "Popen", "exec", "eval"]
+from tests.gadgets import NAMES, Gadget, gadgets
 
 
 def carriers(folder: Path, gadget: Gadget) -> list[Path]:

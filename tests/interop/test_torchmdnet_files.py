@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 
 import pytest
 import torch
@@ -13,6 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from geomlib import InvalidInput
 from geomlib.interop import load_torchmdnet
+from tests.gadgets import gadgets
 
 
 @pytest.fixture
@@ -74,26 +73,11 @@ def test_a_missing_and_a_foreign_tensor(fixture, tmp_path):
         load_torchmdnet(write(tmp_path, state, settings))
 
 
-class Gadget:
-    def __init__(self, call, *arguments):
-        self.call, self.arguments = call, arguments
-
-    def __reduce__(self):
-        return self.call, self.arguments
-
-
 @pytest.mark.parametrize("place", ["hyper_parameters", "state_dict", "callbacks"])
 def test_malicious_checkpoints_run_nothing(fixture, tmp_path, place):
     state, settings = fixture
     target = tmp_path / "executed"
-    gadgets = [
-        Gadget(os.system, f"touch {target}"),
-        Gadget(subprocess.Popen, ["touch", str(target)]),
-        Gadget(exec, f"open({str(target)!r}, 'w')"),
-        Gadget(eval, f"open({str(target)!r}, 'w')"),
-        Gadget(getattr, "text", "upper"),
-    ]
-    for gadget in gadgets:
+    for gadget in gadgets(target).values():
         content = {"state_dict": dict(state), "hyper_parameters": dict(settings), "callbacks": {}}
         content[place]["x"] = gadget
         torch.save(content, tmp_path / "evil.ckpt")

@@ -7,6 +7,7 @@ import yaml
 
 from geomlib import InvalidInput
 from geomlib.train.parser import parse_train, write_yaml
+from tests.gadgets import yaml_gadgets
 
 
 def test_presets_overrides_and_model_options():
@@ -108,3 +109,20 @@ def test_wrong_yaml_is_answered(tmp_path, text, message):
     (tmp_path / "c.yaml").write_text(text)
     with pytest.raises(InvalidInput, match=message):
         parse_train(["tensornet", "--data", "ethanol", "--config", str(tmp_path / "c.yaml")])
+
+
+@pytest.mark.parametrize("name", ["os.system", "Popen", "eval", "object"])
+@pytest.mark.parametrize("key", ["data", "epochs", "model", "data_options"])
+def test_yaml_that_wants_to_run_code(tmp_path, name, key):
+    """A18: settings files are read without constructing objects, ours and those of a run to be continued."""
+    marker = tmp_path / "executed"
+    text = f"{key}: {yaml_gadgets(marker)[name]}\n"
+    (tmp_path / "config.yaml").write_text(text)
+    for argv in (["--config", str(tmp_path / "config.yaml")], ["--resume", str(tmp_path)]):
+        with pytest.raises(InvalidInput, match="cannot be read as YAML"):
+            parse_train(argv)
+    assert not marker.exists()
+    loaded = yaml.unsafe_load(text)[key]  # and this one does run
+    if name == "Popen":
+        loaded.wait()
+    assert marker.exists()
