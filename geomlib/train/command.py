@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 
 __all__ = ["main"]
@@ -16,12 +15,13 @@ def main(argv: list[str]) -> int:
         argv = ["--help"]
     parsed = parse_train(argv)
     from geomlib.train.interrupt import TrainingInterrupted
+    from geomlib.train.restart import is_main
     from geomlib.train.run import train
 
     try:
         train(parsed)
     except TrainingInterrupted as stop:
-        if not int(os.environ.get("LOCAL_RANK", 0)):
+        if is_main():
             print(f"\n{stop}", file=sys.stderr)
         return 130
     return 0

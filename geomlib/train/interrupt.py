@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a request, answered at the end of a step."""
+"""Ctrl-C, SIGTERM and SLURM's warning (SIGUSR1) as a request, answered at the end of a step."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ class TrainingDiverged(GeomlibError):
     """The loss is not finite any more."""
 
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+# Lightning would answer SIGUSR1 in the middle of a step, with a file of its own that it prefers ever after.
+SIGNALS = tuple(getattr(signal, n) for n in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, n))
 
 
 class StopRequest:
@@ -43,7 +44,7 @@ class StopRequest:
 
 @contextlib.contextmanager
 def stop_on_signals() -> Iterator[StopRequest]:
-    """Turn SIGINT and SIGTERM into a request inside the block; a second Ctrl-C interrupts at once.
+    """Turn SIGINT, SIGTERM and SIGUSR1 into a request inside the block; a second Ctrl-C interrupts at once.
 
     A step cut in the middle could not be continued exactly, so the run looks at the request between steps.
     """

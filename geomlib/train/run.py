@@ -34,6 +34,7 @@ from geomlib.train.plots import learning_curve, parity_plot
 from geomlib.train.progress import EpochLines, RunBar
 from geomlib.train.references import Reference, fit_reference
 from geomlib.train.report import describe_run, git_commit, versions
+from geomlib.train.restart import after_restart, is_main
 from geomlib.train.schedule import Schedule
 from geomlib.train.sets import SPLIT, fingerprint, read_sets, run_folder
 from geomlib.zoo.registry import create_model
@@ -69,10 +70,10 @@ def train(settings: TrainConfig | Parsed, model: dict[str, Any] | None = None) -
         CheckpointError: a file could not be written.
     """
     parsed = settings if isinstance(settings, Parsed) else Parsed(settings, dict(model or {}))
-    config = parsed.config
-    main = int(os.environ.get("LOCAL_RANK", 0)) == 0 and int(os.environ.get("NODE_RANK", 0)) == 0
-    folder = run_folder(config.out, config.data)
-    _check(config)
+    folder = run_folder(parsed.config.out, parsed.config.data)
+    _check(parsed.config)
+    parsed = after_restart(parsed, folder, LAST)
+    config, main = parsed.config, is_main()
     if main:
         _claim(folder, config)
     sets, parts = read_sets(config, folder if config.resume else None)
