@@ -25,17 +25,6 @@ def relative(a, b):
     return float((a - b).abs().max() / b.square().mean().sqrt().clamp(min=1e-30))
 
 
-@pytest.fixture
-def case(data):
-    def load(name, **options):
-        path = data / "molecular" / f"tensornet_{name}.safetensors"
-        with np.load(data / "molecular" / f"tensornet_{name}_io.npz", allow_pickle=False) as file:
-            io = {k: torch.tensor(file[k]) for k in file.files if k != "config"}
-        return load_torchmdnet(path, **options).double(), io
-
-    return load
-
-
 def settings_of(path):
     with safe_open(path, "pt") as file:
         return json.loads(file.metadata()["config"])
