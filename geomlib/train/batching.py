@@ -43,6 +43,7 @@ class Batch:
     forces: Tensor | None = None
     stress: Tensor | None = None
     masked: bool = False
+    dummies: int = 0  # structures at the end that are padding
 
     @property
     def num_graphs(self) -> int:

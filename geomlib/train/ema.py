@@ -58,7 +58,9 @@ class WeightAverage:
 
     def _exchange(self) -> None:
         for i, parameter in enumerate(self.parameters):
-            parameter.data, self.values[i] = self.values[i], parameter.data
+            mine = self.values[i].clone()
+            self.values[i].copy_(parameter.detach())
+            parameter.detach().copy_(mine)  # in place: recordings read this memory
         self._active = not self._active
 
     def state_dict(self) -> dict[str, Any]:

@@ -112,8 +112,9 @@ def training_loss(out: Mapping[str, Tensor], batch: Batch, weights: LossWeights)
         sums[slot + 2] = rest.square().sum()
     if not isinstance(loss, Tensor):
         raise InvalidInput("the loss is empty: all weights are zero, or the data has no label they ask for.")
-    sums[10] = zero + batch.num_graphs
-    sums[11] = loss.detach() * batch.num_graphs
+    graphs = batch.num_graphs - batch.dummies
+    sums[10] = zero + graphs
+    sums[11] = loss.detach() * graphs
     return loss, torch.stack([s.to(torch.float64) for s in sums])
 
 

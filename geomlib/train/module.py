@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from geomlib.train._lightning import pl
 from geomlib.train.batching import Batch
+from geomlib.train.captured import CapturedLoss
 from geomlib.train.ema import WeightAverage
 from geomlib.train.losses import SUMS, LossWeights, check_labels, metrics_from_sums, training_loss
 from geomlib.train.schedule import Schedule
@@ -31,6 +32,7 @@ class PotentialModule(pl.LightningModule):
         schedule: of the learning rate.
         weight_decay: of AdamW.
         ema_decay: decay of the weight average, None for none.
+        replay: record steps and replay them where the model and the device allow it.
     """
 
     def __init__(
@@ -41,6 +43,7 @@ class PotentialModule(pl.LightningModule):
         *,
         weight_decay: float = 0.0,
         ema_decay: float | None = None,
+        replay: bool = False,
     ) -> None:
         super().__init__()
         self.model = model
@@ -51,6 +54,8 @@ class PotentialModule(pl.LightningModule):
         self.train_sums: Tensor | None = None
         self.val_sums: Tensor | None = None
         self._checked = False
+        self.replay = replay
+        self.captured: CapturedLoss | None = None
         self._swapped = contextlib.ExitStack()
 
     # -- steps
@@ -64,10 +69,16 @@ class PotentialModule(pl.LightningModule):
         )
 
     def _loss(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        out = self.predict(batch)
-        if not self._checked:
+        first = not self._checked
+        if first and self.replay and CapturedLoss.refusal(self.model, batch.z.device) is None:
+            self.captured = CapturedLoss(cast(Potential, self.model), self.weights)
+        recorded = self.captured is not None and self.captured.serves(batch)
+        out = self.predict(batch) if first or not recorded else {}
+        if first:
             check_labels(batch, out, self.weights)
             self._checked = True
+        if recorded:  # the first step too: a resumed run repeats exactly what an uninterrupted one does
+            return cast(CapturedLoss, self.captured)(batch)
         return training_loss(out, batch, self.weights)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:

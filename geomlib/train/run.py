@@ -210,7 +210,12 @@ def _modules(
         weights = LossWeights(weights.energy, 0.0, weights.stress, weights.per_atom)
         print("note       the data has no forces: training on energies alone")
     module = PotentialModule(
-        net, weights, schedule, weight_decay=config.weight_decay, ema_decay=config.ema_decay
+        net,
+        weights,
+        schedule,
+        weight_decay=config.weight_decay,
+        ema_decay=config.ema_decay,
+        replay=config.compile,
     )
     return module, data
 

@@ -167,20 +167,6 @@ def test_attached_slope_is_the_derivative_and_carries_gradients_to_weights():
     torch.testing.assert_close(force_gradient, expected)
 
 
-def test_library_operators_are_the_same_and_pass_opcheck():
-    from geomlib.kernels.edges import library
-
-    edges = edge_list(True, True)
-    csr = edges.csr
-    lists = [torch.from_numpy(a) for a in (csr.start, csr.other, csr.row)]
-    w, x = leaf(edges.num_rows, 3, C), leaf(9, N, C)
-    arguments = (w, x, edges.i, edges.j, *lists)
-    expected = edge_message(w, x.transpose(0, 1), edges, backend="torch").transpose(0, 1)
-    torch.testing.assert_close(library.message(*arguments), expected)
-    torch.library.opcheck(library.message, arguments)
-    torch.library.opcheck(library.inner, (leaf(9, N, C), *arguments[1:]))
-
-
 def test_backends_asked_for_by_name():
     assert set(available_backends()) == {"torch", "cpu"}
     x = torch.randn(2, 9, 3, dtype=torch.float16)

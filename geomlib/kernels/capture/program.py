@@ -10,10 +10,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_flatten, tree_map_only
 
 from geomlib.kernels.capture.memory import arrange
-from geomlib.kernels.capture.tape import Slot, Step, Tape
+from geomlib.kernels.capture.tape import Slot, Step, Tape, leaves, replaced
 
 __all__ = ["Program", "capture"]
 
@@ -24,6 +23,7 @@ def capture(function: Callable[[], Any]) -> Program:
     The function reads tensors that it closes over (inputs whose values the caller replaces in place, parameters) and
     returns a structure of tensors. Its operations, shapes and Python branches must not depend on values. Gradients
     taken inside (``torch.autograd.grad``) are part of the recording; nothing outside can differentiate the result.
+    Values read through ``numpy()`` or ``tolist()`` go unnoticed and stay as they were while recording.
 
     Raises:
         CaptureError: a value is read, random numbers are drawn, or a tensor is not on the CPU.
@@ -43,7 +43,7 @@ class Program:
     """A recorded computation; calling it repeats the operations and returns the same output tensors, overwritten.
 
     Attributes:
-        outputs: what the function returned, as tensors that every call overwrites.
+        outputs: what the function returned, as tensors that every call overwrites; undefined before the first.
         num_calls: operators and compiled loops per replay.
         arena_bytes: memory of all intermediates.
     """
@@ -68,26 +68,21 @@ class Program:
         bind = functools.partial(_bind, memory, {})
         self._calls = [_call(step, bind) for step in live]
         self._checks = [partial(function, bind(slot)) for function, slot in tape.checks]
-        self.outputs = tree_map_only(Slot, bind, result)
+        self.outputs = replaced(Slot, bind, result)
         self.num_calls = len(self._calls)
-        with torch.no_grad():
-            self._run()
-
-    def _run(self) -> None:
-        for call in self._calls:
-            call()
 
     def __call__(self) -> Any:
         """Replay, make the deferred checks, return :attr:`outputs`."""
         with torch.no_grad():
-            self._run()
+            for call in self._calls:
+                call()
         for check in self._checks:
             check()
         return self.outputs
 
 
 def _slots(tree: Any) -> list[Slot]:
-    return [s for s in tree_flatten(tree)[0] if isinstance(s, Slot)]
+    return [s for s in leaves(tree) if isinstance(s, Slot)]
 
 
 def _needed(tape: Tape, pinned: set[int]) -> tuple[list[Step], set[int]]:
@@ -109,9 +104,7 @@ def _needed(tape: Tape, pinned: set[int]) -> tuple[list[Step], set[int]]:
     return live[::-1], constant
 
 
-def _bind(
-    memory: dict[int, tuple[torch.UntypedStorage, int]], made: dict[Slot, Any], slot: Slot
-) -> Any:
+def _bind(memory: dict[int, tuple[torch.UntypedStorage, int]], made: dict[Slot, Any], slot: Slot) -> Any:
     """Return the tensor or array at a slot, one object for equal slots."""
     if slot not in made:
         storage, offset = memory[slot.storage]
@@ -122,16 +115,16 @@ def _bind(
 
 
 def _call(step: Step, bind: Callable[[Slot], Any]) -> Callable[[], Any]:
-    args = tree_map_only(Slot, bind, list(step.args))
-    kwargs = tree_map_only(Slot, bind, step.kwargs)
+    args = replaced(Slot, bind, list(step.args))
+    kwargs = replaced(Slot, bind, step.kwargs)
     if step.results is None:
         return partial(getattr(step.function, "_op", step.function), *args, **kwargs)
     results = [None if r is None else bind(r) for r in step.results]
-    name = step.function._schema.name
-    if name in _FILLS:
-        return partial(results[0].fill_, _FILLS[name])
-    if name in _COPIES and isinstance(args[0], Tensor):
-        return partial(results[0].copy_, args[0])
+    name, target = step.function._schema.name, results[0]
+    if name in _FILLS and target is not None:
+        return partial(target.fill_, _FILLS[name])
+    if name in _COPIES and target is not None:
+        return partial(target.copy_, args[0])
     variant = _out_variant(step.function)
     if variant is not None and None not in step.results:
         overload, names = variant
@@ -148,7 +141,7 @@ _COPIES = {"aten::clone", "aten::_to_copy"}
 
 def _copying(function: Callable[..., Any], args: Any, kwargs: Any, results: list[Tensor | None]) -> None:
     found = function(*args, **kwargs)
-    for target, value in zip(results, tree_flatten(found)[0], strict=True):
+    for target, value in zip(results, leaves(found), strict=True):
         if target is not None:
             target.copy_(value)
 

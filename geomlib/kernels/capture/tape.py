@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -11,16 +12,22 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_flatten, tree_map_only
 
 from geomlib.errors import GeomlibError
 from geomlib.kernels import recording
 
-__all__ = ["CaptureError", "Slot", "Step", "Tape"]
+__all__ = ["CaptureError", "Slot", "Step", "Tape", "leaves", "replaced"]
 
 #: Operators that leave new memory as it is.
-_EMPTY = {"aten::empty", "aten::empty_like", "aten::new_empty", "aten::empty_strided", "aten::new_empty_strided"}
-_READS = {"aten::_local_scalar_dense", "aten::item", "aten::is_nonzero", "aten::equal", "aten::nonzero"}
+_EMPTY = {
+    "aten::empty",
+    "aten::empty_like",
+    "aten::new_empty",
+    "aten::empty_strided",
+    "aten::new_empty_strided",
+}
+_READS = {"aten::_local_scalar_dense", "aten::item", "aten::is_nonzero", "aten::equal"}
+_BY_INDEX = {"aten::index", "aten::index_put", "aten::index_put_", "aten::_index_put_impl_"}
 
 
 class CaptureError(GeomlibError, RuntimeError):
@@ -84,40 +91,34 @@ class Tape(TorchDispatchMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        name = func._schema.name
-        if name in _READS:
-            raise CaptureError(
-                f"{name.removeprefix('aten::')}: the computation reads a value, so what it does next is not fixed."
-            )
-        if torch.Tag.nondeterministic_seeded in func.tags:
-            raise CaptureError(f"{name.removeprefix('aten::')}: a replay cannot draw new random numbers.")
-        inputs = [self._slot(t) for t in _tensors((args, kwargs))]
+        name, refusal, written_positions, written_names = _traits(func)
+        if refusal and not (
+            name in _BY_INDEX and all(t.dtype != torch.bool for t in args[1] if t is not None)
+        ):
+            raise CaptureError(refusal)
+        inputs: list[Slot] = []
+
+        def slot(t: Tensor) -> Slot:
+            inputs.append(self._slot(t))
+            return inputs[-1]
+
+        noted = replaced(Tensor, slot, args), {k: replaced(Tensor, slot, v) for k, v in kwargs.items()}
+        fresh = len(self.storages)
         out = func(*args, **kwargs)
         self._kept += [args, kwargs, out]
-        written = {
-            self._slot(t).storage
-            for spec, value in _arguments(func, args, kwargs)
-            if spec.alias_info is not None and spec.alias_info.is_write
-            for t in _tensors(value)
-        }
-        fresh = len(self.storages)
-        results = tuple(self._slot(t) if isinstance(t, Tensor) else None for t in tree_flatten(out)[0])
+        results = tuple(self._slot(t) if isinstance(t, Tensor) else None for t in leaves(out))
         produced = {r.storage for r in results if r is not None}
+        into = [noted[0][k] for k in written_positions if k < len(args)] + [
+            noted[1][n] for n in written_names if n in kwargs
+        ]
+        written = {s.storage for s in leaves(into) if isinstance(s, Slot)}
         if not written and all(s < fresh for s in produced):
             return out  # a view
         self.made |= {s for s in produced if s >= fresh}
-        if name in _EMPTY:
-            return out
-        self._calls.append(
-            Step(
-                func,
-                tuple(tree_map_only(Tensor, self._slot, list(args))),
-                tree_map_only(Tensor, self._slot, kwargs),
-                None if written else results,
-                frozenset(s.storage for s in inputs),
-                frozenset(written or produced),
-            )
-        )
+        if name not in _EMPTY:
+            reads = frozenset(s.storage for s in inputs)
+            step = Step(func, *noted, None if written else results, reads, frozenset(written or produced))
+            self._calls.append(step)
         return out
 
     def kernel(self, function: Callable[..., Any], args: tuple[Any, ...]) -> None:
@@ -132,7 +133,7 @@ class Tape(TorchDispatchMode):
 
     def slots(self, tensors: Any) -> Any:
         """Return a structure of tensors as one of slots."""
-        return tree_map_only(Tensor, self._slot, tensors)
+        return replaced(Tensor, self._slot, tensors)
 
     def _slot(self, t: Tensor) -> Slot:
         if t.device.type != "cpu" or t.layout is not torch.strided:
@@ -142,7 +143,7 @@ class Tape(TorchDispatchMode):
         if number is None:
             number = self._number[storage._cdata] = len(self.storages)
             self.storages.append(storage)
-        return Slot(number, t.dtype, tuple(t.shape), t.stride(), t.storage_offset())
+        return Slot(number, t.dtype, tuple(t.shape), t.stride(), int(t.storage_offset()))
 
     # -- arrays are views of the memory of tensors
 
@@ -173,12 +174,42 @@ class Tape(TorchDispatchMode):
         self._calls.clear()
 
 
-def _tensors(tree: Any) -> list[Tensor]:
-    return [t for t in tree_flatten(tree)[0] if isinstance(t, Tensor)]
+def replaced(kind: type, function: Callable[[Any], Any], tree: Any) -> Any:
+    """Return a structure of tuples, lists and dicts with ``function`` applied to its leaves of a type."""
+    if isinstance(tree, kind):
+        return function(tree)
+    if isinstance(tree, (tuple, list)):
+        parts = [replaced(kind, function, t) for t in tree]
+        return tuple(parts) if isinstance(tree, tuple) else parts
+    if isinstance(tree, dict):
+        return {k: replaced(kind, function, v) for k, v in tree.items()}
+    return tree
 
 
-def _arguments(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[tuple[Any, Any]]:
-    """Pair the schema's arguments with the values given."""
-    specs = func._schema.arguments
-    named = [(spec, kwargs[spec.name]) for spec in specs if spec.name in kwargs]
-    return [*zip(specs, args, strict=False), *named]
+def leaves(tree: Any) -> list[Any]:
+    """Return the leaves of a structure of tuples, lists and dicts.
+
+    >>> leaves({"a": 1, "b": (2, [3])})
+    [1, 2, 3]
+    """
+    if isinstance(tree, dict):
+        tree = list(tree.values())
+    if isinstance(tree, (tuple, list)):
+        return [leaf for t in tree for leaf in leaves(t)]
+    return [tree]
+
+
+@functools.cache
+def _traits(func: Any) -> tuple[str, str, tuple[int, ...], tuple[str, ...]]:
+    """Return the name, why it cannot be recorded (or ""), and the arguments written to, by position and by name."""
+    schema = func._schema
+    short, refusal = schema.name.removeprefix("aten::"), ""
+    if schema.name in _READS or torch.Tag.dynamic_output_shape in func.tags or schema.name in _BY_INDEX:
+        refusal = f"{short}: the computation reads a value, so what it does next is not fixed."
+    elif torch.Tag.nondeterministic_seeded in func.tags:
+        refusal = f"{short}: a replay cannot draw new random numbers."
+    written = [
+        (k, a) for k, a in enumerate(schema.arguments) if a.alias_info is not None and a.alias_info.is_write
+    ]
+    positions = tuple(k for k, a in written if not a.kwarg_only)
+    return schema.name, refusal, positions, tuple(a.name for _, a in written)

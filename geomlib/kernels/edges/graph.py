@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -90,6 +91,24 @@ class EdgeList:
         """Edges grouped by target (self loops excluded; they need no list)."""
         return _group(self.i, self.j, self.num_nodes, self.both)
 
+    def arrays(self, dtype: torch.dtype) -> dict[str, Tensor]:
+        """Return everything a pair list consists of as tensors; :meth:`from_arrays` is the inverse.
+
+        A recorded computation reads these tensors, so that new edges of the same number can be copied into them.
+        """
+        csr = self.csr
+        lists = {"start": csr.start, "other": csr.other, "row": csr.row, "sign": csr.signs(dtype)}
+        return {"i": self.i, "j": self.j, **{name: torch.from_numpy(a) for name, a in lists.items()}}
+
+    @staticmethod
+    def from_arrays(arrays: Mapping[str, Tensor], num_nodes: int) -> EdgeList:
+        """Return pairs with self loops that live in the given tensors, without sorting anything."""
+        edges = EdgeList(arrays["i"], arrays["j"], num_nodes)
+        edges.__dict__["csr"] = CSR(
+            arrays["start"].numpy(), arrays["other"].numpy(), arrays["row"].numpy(), arrays["sign"].numpy()
+        )
+        return edges
+
     @cached_property
     def csr_transposed(self) -> CSR:
         """Edges grouped by source; the same lists when every edge has its reverse."""
@@ -106,11 +125,13 @@ class CSR:
     start: np.ndarray  # (N+1,) int64
     other: np.ndarray  # (E,) int64
     row: np.ndarray  # (E,) int64
-    sign: np.ndarray  # (E,) float64
+    sign: np.ndarray  # (E,) floating
     _cast: dict[torch.dtype, np.ndarray] = field(default_factory=dict, repr=False, compare=False)
 
     def signs(self, dtype: torch.dtype) -> np.ndarray:
         """Return the signs in the type of the features."""
+        if torch.from_numpy(self.sign[:0]).dtype == dtype:
+            return self.sign
         if dtype not in self._cast:
             self._cast[dtype] = torch.from_numpy(self.sign).to(dtype).numpy()
         return self._cast[dtype]

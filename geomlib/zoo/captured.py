@@ -1,0 +1,141 @@
+"""Potentials evaluated by replaying a recording."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from geomlib.errors import InvalidInput
+from geomlib.kernels.capture import Replay
+from geomlib.kernels.edges import EdgeList
+from geomlib.kernels.neighbors import HalfPairs, half_pairs
+from geomlib.zoo.inputs import check_inputs
+from geomlib.zoo.padding import Padding
+from geomlib.zoo.potential import Potential
+
+__all__ = ["CapturedPotential", "captured_inputs", "evaluate_captured"]
+
+
+class CapturedPotential(nn.Module):
+    """A potential for inference whose operations are recorded once per size and then replayed.
+
+    Called like the model, with the same results up to the rounding of sums; small systems run up to twice as fast,
+    because Python and autograd are left out. Sizes are padded to steps of 6 %, so molecular dynamics or batches of
+    mixed sizes need few recordings, each the price of a few calls. Gradients cannot be taken of the results.
+
+    Args:
+        model: a :class:`~geomlib.zoo.potential.Potential` on the CPU; its weights may change, in place.
+        max_atoms: larger batches go to the model itself, which needs less memory while it records nothing.
+        limit: number of recordings kept.
+
+    Raises:
+        InvalidInput: the model is not a Potential, or not on the CPU.
+
+    >>> from geomlib import create_model
+    >>> model = CapturedPotential(create_model("tensornet", channels=8, layers=1))
+    >>> out = model(torch.tensor([8, 1]), torch.tensor([[0.0, 0, 0], [0, 0, 0.97]]))
+    >>> sorted(out), out["forces"].shape
+    (['atomic_energy', 'energy', 'forces'], torch.Size([2, 3]))
+    """
+
+    def __init__(self, model: Potential, *, max_atoms: int = 4096, limit: int = 32) -> None:
+        super().__init__()
+        if not isinstance(model, Potential):
+            raise InvalidInput(
+                f"CapturedPotential: expected a Potential such as TensorNet, got {type(model).__name__}."
+            )
+        if next(model.parameters()).device.type != "cpu":
+            raise InvalidInput("CapturedPotential: the model must be on the CPU; a GPU has its own graphs.")
+        self.model, self.max_atoms = model, max_atoms
+        self.replay = Replay(self._evaluate, self._state, limit=limit)
+
+    @property
+    def cutoff(self) -> float:
+        """Cutoff of the model, Å."""
+        return self.model.cutoff
+
+    def forward(
+        self,
+        z: Tensor,  # (N,)
+        pos: Tensor,  # (N, 3)
+        batch: Tensor | None = None,  # (N,)
+        *,
+        pairs: HalfPairs | None = None,
+        cell: Tensor | None = None,  # (B, 3, 3)
+        pbc: Tensor | None = None,  # (B, 3)
+        charge: Tensor | None = None,  # (B,)
+        num_graphs: int | None = None,
+        forces: bool = True,
+        stress: bool = False,
+    ) -> dict[str, Tensor]:
+        """Return what the model returns, without a graph; see :meth:`Potential.forward`.
+
+        Raises:
+            InvalidInput: as the model does.
+        """
+        if z.dim() == 0 or not 0 < z.shape[0] <= self.max_atoms:
+            with torch.no_grad():
+                return self.model(
+                    z, pos, batch, pairs=pairs, cell=cell, pbc=pbc, charge=charge, num_graphs=num_graphs,
+                    forces=forces, stress=stress,
+                )  # fmt: skip
+        size = self.model._num_graphs(batch, num_graphs)
+        if self.model.validate:
+            check_inputs(z, pos, batch, cell, charge, self.model.max_z, size)
+        if stress and cell is None:
+            raise InvalidInput("stress: asked for, but no `cell` was given. A molecule has no volume.")
+        owners = torch.zeros_like(z) if batch is None else batch
+        if cell is not None and cell.dim() == 2:
+            cell = cell.expand(size, 3, 3)
+        if pairs is None:
+            pairs = half_pairs(pos.detach(), self.cutoff, batch, cell, pbc)
+        inputs = captured_inputs(self.model, z, pos.detach(), owners, pairs, cell, charge, size)
+        out = self.replay(inputs, key=(size, forces, stress, self.model.training))
+        atoms = pos.shape[0]
+        per_atom = ("atomic_energy", "forces")
+        return {name: value[: atoms if name in per_atom else size].clone() for name, value in out.items()}
+
+    def _state(self) -> Any:
+        return itertools.chain(self.model.parameters(), self.model.buffers())
+
+    def _evaluate(self, inputs: dict[str, Tensor], key: Any) -> dict[str, Tensor]:
+        size, forces, stress, _ = key
+        with torch.no_grad():
+            return evaluate_captured(self.model, inputs, size + 1, forces=forces, stress=stress)
+
+
+def captured_inputs(
+    model: Potential,
+    z: Tensor,
+    pos: Tensor,
+    batch: Tensor,
+    pairs: HalfPairs,
+    cell: Tensor | None,
+    charge: Tensor | None,
+    num_graphs: int,
+) -> dict[str, Tensor]:
+    """Return a padded batch, with one dummy structure at its end, as the tensors a recording reads."""
+    pad = Padding(model.cutoff, z.shape[0], pairs.i.shape[0], num_graphs)
+    more = pad.neighbors(pairs)
+    species = pad.species(z)
+    inputs = {"z": species, "pos": pad.positions(pos), "batch": pad.owners(batch)}
+    inputs |= EdgeList(more.i, more.j, species.shape[0]).arrays(model.dtype)
+    if cell is not None:
+        inputs |= {"cell": pad.cells(cell), "offset": more.shift}
+    if charge is not None:
+        inputs["charge"] = pad.per_graph(charge, 0.0)
+    return inputs
+
+
+def evaluate_captured(
+    model: Potential, inputs: dict[str, Tensor], num_graphs: int, *, forces: bool, stress: bool
+) -> dict[str, Tensor]:
+    """Evaluate a model on what :func:`captured_inputs` returned."""
+    edges = EdgeList.from_arrays(inputs, inputs["z"].shape[0])
+    return model.compute(
+        inputs["z"], inputs["pos"], inputs["batch"], edges, inputs.get("offset"), cell=inputs.get("cell"),
+        charge=inputs.get("charge"), num_graphs=num_graphs, forces=forces, stress=stress,
+    )  # fmt: skip
