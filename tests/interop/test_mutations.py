@@ -10,7 +10,6 @@ from collections.abc import Callable
 from types import SimpleNamespace
 
 import pytest
-import torch
 from torch import Tensor
 from torch.nn.functional import silu
 
