@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from geomlib.errors import InvalidInput
 from geomlib.kernels.neighbors import HalfPairs, half_pairs
+from geomlib.zoo.captured import CapturedPotential
 from geomlib.zoo.potential import Potential
 
 __all__ = ["Ensemble", "as_dtype", "as_potential", "cutoff_of", "geometry_dtype"]
@@ -101,7 +102,7 @@ def cutoff_of(model: nn.Module) -> float:
 def geometry_dtype(model: nn.Module, dtype: torch.dtype) -> torch.dtype:
     """Return the type of the positions to pass: float64 where the model forms bond vectors before casting."""
     members = model.models if isinstance(model, Ensemble) else [model]
-    return torch.float64 if all(isinstance(m, Potential) for m in members) else dtype
+    return torch.float64 if all(isinstance(m, (Potential, CapturedPotential)) for m in members) else dtype
 
 
 def as_dtype(dtype: str | torch.dtype, where: str) -> torch.dtype:
@@ -121,10 +122,20 @@ def as_potential(
 ) -> nn.Module:
     """Return a copy for evaluation only: no gradient to the parameters, the asked dtype and device.
 
-    A copy, so that neither the caller's training nor its precision is touched.
+    A copy, so that neither the caller's training nor its precision is touched. On the CPU, potentials of the zoo
+    replay recordings (:class:`~geomlib.zoo.captured.CapturedPotential`).
     """
     if isinstance(model, Sequence):
         model = model[0] if len(model) == 1 else Ensemble(model)
     cutoff_of(model)
     frozen = copy.deepcopy(model).to(device=device, dtype=dtype).eval()
-    return frozen.requires_grad_(False)
+    frozen.requires_grad_(False)
+    if torch.device(device).type != "cpu":
+        return frozen
+    if isinstance(frozen, Ensemble):
+        return Ensemble([_recorded(m) for m in frozen.models])
+    return _recorded(frozen)
+
+
+def _recorded(model: nn.Module) -> nn.Module:
+    return CapturedPotential(model) if isinstance(model, Potential) else model

@@ -23,8 +23,9 @@ class CapturedPotential(nn.Module):
     """A potential for inference whose operations are recorded once per size and then replayed.
 
     Called like the model, with the same results up to the rounding of sums; small systems run up to twice as fast,
-    because Python and autograd are left out. Sizes are padded to steps of 6 %, so molecular dynamics or batches of
-    mixed sizes need few recordings, each the price of a few calls. Gradients cannot be taken of the results.
+    because Python and autograd are left out. Sizes are padded (:func:`~geomlib.kernels.capture.round_up`), so
+    molecular dynamics or batches of mixed sizes need few recordings, each the price of a few calls. Where gradients
+    of the results are asked for (``pos`` requires grad), or on another device, the model itself is called.
 
     Args:
         model: a :class:`~geomlib.zoo.potential.Potential` on the CPU; its weights may change, in place.
@@ -57,6 +58,11 @@ class CapturedPotential(nn.Module):
         """Cutoff of the model, Å."""
         return self.model.cutoff
 
+    @property
+    def heads(self) -> tuple[str, ...]:
+        """What the model returns besides energies and forces."""
+        return tuple(getattr(self.model, "heads", ()))
+
     def forward(
         self,
         z: Tensor,  # (N,)
@@ -76,8 +82,9 @@ class CapturedPotential(nn.Module):
         Raises:
             InvalidInput: as the model does.
         """
-        if z.dim() == 0 or not 0 < z.shape[0] <= self.max_atoms:
-            with torch.no_grad():
+        differentiable = torch.is_grad_enabled() and pos.requires_grad
+        if differentiable or z.device.type != "cpu" or not 0 < z.numel() <= self.max_atoms:
+            with torch.set_grad_enabled(differentiable):
                 return self.model(
                     z, pos, batch, pairs=pairs, cell=cell, pbc=pbc, charge=charge, num_graphs=num_graphs,
                     forces=forces, stress=stress,

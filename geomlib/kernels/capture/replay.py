@@ -87,6 +87,10 @@ class Replay:
         self.seconds += time.perf_counter() - start
         return program()
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Copy and pickle everything but the recordings, which belong to the memory of this process."""
+        return {**self.__dict__, "_programs": OrderedDict(), "_addresses": ()}
+
     @property
     def last(self) -> Program:
         """The program used last."""
