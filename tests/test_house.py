@@ -37,9 +37,10 @@ def test_import_pulls_nothing_heavy() -> None:
 
 
 def test_import_is_quick() -> None:
-    """Under 50 ms over a bare interpreter: the best of five, since other work may be running."""
+    """Under 50 ms over a bare interpreter and over torch: the best of five, since other work may be running."""
     code = "import time; t = time.perf_counter(); import geomlib; print(time.perf_counter() - t)"
     assert min(float(python(code)) for _ in range(5)) < 0.05
+    assert min(float(python(f"import torch; {code}")) for _ in range(3)) < 0.05
 
 
 @pytest.mark.parametrize(
@@ -66,25 +67,47 @@ before = state()
 def test_importing_changes_no_global_state() -> None:
     """Lazy modules of torch add one warning filter of their own on first import: load torch and them first."""
     imports = "import geomlib, geomlib.layers, geomlib.verify, geomlib.datasets, geomlib.interop, geomlib.zoo.registry"
+    imports += (
+        ", geomlib.train.run, geomlib.interop.ase_calculator, geomlib.interop.md_command, geomlib.doctor"
+    )
     assert (
         python(STATE + f"{imports}\nprint([i for i, (a, b) in enumerate(zip(before, state())) if a != b])")
         == "[]"
     )
 
 
-def test_first_call_changes_no_global_state() -> None:
-    """Building and calling a model, forces and numba kernels included, may only draw its weights."""
-    code = """
-import geomlib
-model = geomlib.create_model("tensornet", channels=8, layers=1).eval()
+@pytest.mark.parametrize("name", geomlib.list_models())
+def test_first_call_changes_no_global_state(name: str) -> None:
+    """Forces, a training step and the verifier, with the kernels compiled or loaded on the way, on every backend."""
+    code = f"""
+from geomlib import verify
+from geomlib.kernels.dispatch import available_backends, use_backend
+from geomlib.zoo.registry import model_class
+model, inputs = model_class({name!r}).example(torch.Generator().manual_seed(0))
+backends = [name for name, state in available_backends().items() if state == "available" or not state]
 before = state()
-model(torch.tensor([8, 1, 1]), torch.randn(3, 3, generator=torch.Generator().manual_seed(0)))
-geomlib.verify.check(lambda x: 2 * x, "O(3)", "vector", "vector", trials=2)
-def differs(a, b):
-    return a != b
-print([i for i, (a, b) in enumerate(zip(before, state())) if differs(a, b)])
+for backend in backends:
+    with use_backend(backend):
+        model.eval()(**inputs)
+        out = model.train()(**inputs)
+        (out["energy"].square().sum() + out["forces"].square().sum()).backward()
+verify.check(lambda x: 2 * x, "O(3)", "vector", "vector", trials=2)
+print(len(backends), [i for i, (a, b) in enumerate(zip(before, state())) if a != b])
 """
-    assert python(STATE + code) == "[]"
+    assert python(STATE + code).endswith(" []")
+
+
+def test_a_changed_state_is_noticed() -> None:
+    code = """
+threads = torch.get_num_threads() + 1
+for change in (lambda: torch.set_num_threads(threads), lambda: torch.rand(1), lambda: random.random(),
+               lambda: warnings.simplefilter("ignore"), lambda: np.random.rand(),
+               lambda: torch.set_float32_matmul_precision("high"), lambda: torch.set_default_dtype(torch.float64)):
+    before = state()
+    change()
+    print(before != state(), end=" ")
+"""
+    assert python(STATE + code) == " ".join(["True"] * 7)
 
 
 def test_one_version() -> None:
