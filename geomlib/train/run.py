@@ -21,6 +21,7 @@ from geomlib.errors import InvalidInput
 from geomlib.files import write_atomic
 from geomlib.interop.checkpoint import checkpoint_info, load_model
 from geomlib.train._lightning import TensorBoardLogger, pl
+from geomlib.train.captured import CapturedLoss
 from geomlib.train.checkpoint_io import TreeCheckpointIO
 from geomlib.train.config import TrainConfig
 from geomlib.train.data import StructuresModule, drop_large_forces
@@ -98,7 +99,7 @@ def train(settings: TrainConfig | Parsed, model: dict[str, Any] | None = None) -
     keeper = _fit(config, folder, module, data, about)
     if not module.trainer.is_global_zero:
         return None
-    return _finish(parsed, folder, sets, keeper, about)
+    return _finish(parsed, folder, sets, keeper, about, module.captured)
 
 
 def _check(config: TrainConfig) -> None:
@@ -302,7 +303,12 @@ def _quiet() -> Iterator[None]:
 
 
 def _finish(
-    parsed: Parsed, folder: Path, sets: dict[str, Structures], keeper: RunKeeper, about: dict[str, Any]
+    parsed: Parsed,
+    folder: Path,
+    sets: dict[str, Structures],
+    keeper: RunKeeper,
+    about: dict[str, Any],
+    captured: CapturedLoss | None,
 ) -> RunResult:
     config = parsed.config
     best = load_model(folder / BEST)
@@ -312,6 +318,7 @@ def _finish(
             predictions[name] = predict(best, sets[name], batch_size=config.eval_batch_size)
             results[name] = report(predictions[name], sets[name])
     wall, cpu = keeper.seconds
+    recordings, recording_seconds = (0, 0.0) if captured is None else captured.replay.cost
     metrics = {
         "results": results,
         "best_epoch": keeper.best.get("epoch"),
@@ -323,6 +330,8 @@ def _finish(
             "threads": torch.get_num_threads(),
             "devices": config.devices * config.nodes,
             "stopped_by": keeper.stopped_by,
+            "recordings": recordings,
+            "recording_seconds": round(recording_seconds, 2),
         },
         "parameters": sum(p.numel() for p in best.parameters()),
         "data": {**about, "split": {n: len(s) for n, s in sets.items()}, "split_seed": config.split_seed},
@@ -332,8 +341,11 @@ def _finish(
     }
     write_atomic(folder / "metrics.json", [json.dumps(metrics, indent=2, ensure_ascii=False).encode()])
     print(
-        f"\nbest epoch {metrics['best_epoch']:.0f} of {len(keeper.history)}, {wall:.0f} s ({cpu:.0f} s CPU)\n"
+        f"\nbest epoch {metrics['best_epoch']:.0f} of {len(keeper.history)}, {wall:.0f} s ({cpu:.0f} s CPU)"
     )
+    if captured is not None:
+        print(f"steps of {recordings} sizes were recorded in {recording_seconds:.1f} s and replayed")
+    print()
     if results:
         print(table({n: r["all"] for n, r in results.items()}))
     written = ["metrics.json", BEST, LAST, "metrics.csv"]

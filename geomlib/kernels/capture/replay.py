@@ -92,9 +92,9 @@ class Replay:
         return {**self.__dict__, "_programs": OrderedDict(), "_addresses": ()}
 
     @property
-    def last(self) -> Program:
-        """The program used last."""
-        return next(reversed(self._programs.values()))[1]
+    def cost(self) -> tuple[int, float]:
+        """Number of recordings made so far, and the seconds they took."""
+        return self.recordings, self.seconds
 
     def clear(self) -> None:
         """Forget all recordings and free their memory."""
