@@ -206,14 +206,35 @@ def test_batch_gap_and_empty_end(name: str, dtype: torch.dtype) -> None:
 
 
 @models
-def test_translation_and_layout(name: str) -> None:
-    model, inputs = _model(name, torch.float64)
+@both
+def test_translation_and_layout(name: str, dtype: torch.dtype) -> None:
+    model, inputs = _model(name, dtype)
     before = outputs(model, inputs)
-    shifted = outputs(model, {**inputs, "pos": inputs["pos"] + torch.tensor([3.0, -2.0, 7.0]).double()})
+    shifted = outputs(model, {**inputs, "pos": inputs["pos"] + torch.tensor([3.0, -2.0, 7.0], dtype=dtype)})
     spread = outputs(model, {**inputs, "pos": torch.stack([inputs["pos"]] * 2, -1)[..., 1]})
     for key in ("energy", "forces"):
-        _close(shifted[key], before[key], torch.float64)
+        _close(shifted[key], before[key], dtype)
         assert torch.equal(spread[key], before[key])
+
+
+@models
+@both
+def test_padding(name: str, dtype: torch.dtype) -> None:
+    """Atoms of structures that only fill up a batch, in front and behind, change nothing."""
+    model, inputs = _model(name, dtype)
+    before = outputs(model, inputs)
+    filling = 100.0 * torch.arange(12, dtype=dtype).view(4, 3)
+    padded = {
+        "z": torch.cat([torch.ones(4, dtype=torch.int64), inputs["z"], torch.ones(4, dtype=torch.int64)]),
+        "pos": torch.cat([filling, inputs["pos"], filling]),
+        "batch": torch.cat([torch.zeros(4, dtype=torch.int64), inputs["batch"] + 1, torch.full((4,), 3)]),
+        "charge": torch.cat([torch.zeros(1, dtype=dtype), inputs["charge"], torch.zeros(1, dtype=dtype)]),
+    }
+    after = outputs(model, padded)
+    _close(after["energy"][1:3], before["energy"], dtype)
+    for key in ("forces", "atomic_energy"):
+        _close(after[key][4:-4], before[key], dtype)
+    assert after["forces"][:4].abs().max() == after["forces"][-4:].abs().max() == 0
 
 
 @models
