@@ -8,11 +8,20 @@ from typing import TYPE_CHECKING, Any
 from geomlib.zoo.registry import create_model, list_models, model_card, model_class, register_model
 
 if TYPE_CHECKING:
+    from geomlib.zoo.captured import CapturedPotential
     from geomlib.zoo.tensornet import TensorNet
 
-__all__ = ["TensorNet", "create_model", "list_models", "model_card", "model_class", "register_model"]
+__all__ = [
+    "CapturedPotential",
+    "TensorNet",
+    "create_model",
+    "list_models",
+    "model_card",
+    "model_class",
+    "register_model",
+]
 
-_LAZY = {"TensorNet": "geomlib.zoo.tensornet"}
+_LAZY = {"CapturedPotential": "geomlib.zoo.captured", "TensorNet": "geomlib.zoo.tensornet"}
 
 
 def __getattr__(name: str) -> Any:
