@@ -3,19 +3,22 @@ r"""rMD17 ethanol, 1000 frames to train and 1000 to test: TensorNet beside torch
     pip install torchmd-net==3.1.0
     OMP_NUM_THREADS=1 python benchmarks/rmd17_ethanol.py --out benchmarks/results/rmd17_ethanol_cpu.json
 
-For every seed and recipe the two are trained by two processes that start at the same moment, each on one thread until it
-has used its budget of process CPU time, so both see the same machine. Initial weights, batches and loss are the same.
+For every seed and recipe all are trained at the same time, each by a process of one thread until it has used its budget of
+process CPU time, so all see the same machine. Initial weights, batches and loss are the same.
 
 Two recipes, each for both libraries, so that recipe and speed can be told apart:
 
-- ``plain``: batch 10, Adam 3e-3, linear decay, loss :math:`\overline{\Delta E^2} + 50\,\overline{\Delta F^2}`; both
+- ``baseline``: batch 10, Adam 3e-3, linear decay, loss :math:`\overline{\Delta E^2} + 50\,\overline{\Delta F^2}`; both
   have the cosine envelope of the paper, so both walk the same path and differ by the number of steps alone (speed);
 - ``geomlib``: the settings of ``geomlib train --data ethanol``: cosine schedule with warm-up, loss 0.05/0.95, clipping;
-  geomlib has its own (smooth) envelope here. What ``plain`` -> ``geomlib`` brings to torchmd-net is the recipe's part.
+  geomlib has its own (smooth) envelope here. What ``baseline`` -> ``geomlib`` brings to torchmd-net is the recipe's part.
+
+geomlib makes the steps of ``geomlib train``, ``recorded`` and replayed, or ``plain`` ones (autograd at every step).
 
 The decay follows the CPU time used. geomlib reads its neighbour pairs through its own ``EpochLoader`` (found once, inside
 the budget); torchmd-net offers no way to pass pairs in, so its model finds them at each step, and its batches are cut from
-stacked tensors, which is the least it could cost. Kernels are compiled or loaded before the clock starts, for both.
+stacked tensors, which is the least it could cost. Kernels are compiled or loaded before the clock starts, for both;
+recordings are made inside the budget.
 """
 
 from __future__ import annotations
@@ -41,13 +44,14 @@ from torch import Tensor, nn
 from geomlib import create_model
 from geomlib.datasets import Structures, load
 from geomlib.train import Batch, EpochLoader, LossWeights, Packer, TrainConfig, evaluate
+from geomlib.train.captured import CapturedLoss
 from geomlib.train.config import PRESETS
 from geomlib.train.losses import training_loss
 
 SHARED = Path(os.environ.get("GEOMLIB_SHARED", Path(__file__).resolve().parents[2] / "shared"))
 DATA = "data/molecules/botnet/dataset_ethanol"
 CHANNELS, LAYERS, RADIAL, SPECIES = 32, 1, 16, 128
-LIBRARIES = ("geomlib", "torchmd-net")
+SIDES = ("geomlib recorded", "geomlib plain", "torchmd-net")
 
 
 @dataclass(frozen=True)
@@ -80,7 +84,7 @@ def _default() -> Recipe:
     )
 
 
-RECIPES = {"plain": Recipe(10, 3e-3, "linear", 0, 1.0, 50.0, 0.0, "cosine"), "geomlib": _default()}
+RECIPES = {"baseline": Recipe(10, 3e-3, "linear", 0, 1.0, 50.0, 0.0, "cosine"), "geomlib": _default()}
 
 
 def our_model(seed: int, envelope: str) -> Any:
@@ -117,6 +121,11 @@ class Ours:
     def loss(self, batch: Batch) -> Tensor:
         """Return the loss of a batch."""
         return training_loss(self.model(**batch.inputs()), batch, self.weights)[0]
+
+    def recorded_loss(self) -> Callable[[Batch], Tensor]:
+        """Return the loss whose gradients come from a recording, as in `geomlib train`."""
+        recorded = CapturedLoss(self.model, self.weights)
+        return lambda batch: recorded(batch)[0]
 
     def errors(self, test: Structures) -> dict[str, float]:
         """Return the mean absolute errors in meV and meV/Å."""
@@ -184,13 +193,16 @@ class Peer:
 Learner = Ours | Peer
 
 
-def plain_step(learner: Learner, optimizer: torch.optim.Optimizer, clip: float) -> Callable[[Any], None]:
-    """Return the function that makes one training step on a batch: forward, backward, clip, update."""
+def make_step(
+    learner: Learner, optimizer: torch.optim.Optimizer, clip: float, kind: str
+) -> Callable[[Any], None]:
+    """Return the function that makes one training step on a batch: loss, gradients, clip, update."""
     parameters = [p for p in learner.model.parameters() if p.requires_grad]
+    loss = learner.recorded_loss() if isinstance(learner, Ours) and kind == "recorded" else learner.loss
 
     def step(batch: Any) -> None:
         optimizer.zero_grad()
-        learner.loss(batch).backward()
+        loss(batch).backward()
         if clip:
             nn.utils.clip_grad_norm_(parameters, clip)
         optimizer.step()
@@ -198,17 +210,11 @@ def plain_step(learner: Learner, optimizer: torch.optim.Optimizer, clip: float) 
     return step
 
 
-STEPS: dict[str, Callable[[Learner, torch.optim.Optimizer, float], Callable[[Any], None]]] = {
-    "plain": plain_step
-}
-"""How geomlib makes a step; torchmd-net always makes the plain one."""
-
-
-def fit(learner: Learner, recipe: Recipe, budget: float, start: float, make_step: Any = plain_step) -> int:
+def fit(learner: Learner, recipe: Recipe, budget: float, start: float, kind: str) -> int:
     """Train until `budget` seconds of process CPU time have gone since `start`; return the number of steps."""
     parameters = [p for p in learner.model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=recipe.lr, weight_decay=0.0, fused=True)
-    step = make_step(learner, optimizer, recipe.clip)
+    step = make_step(learner, optimizer, recipe.clip, kind)
     done = epoch = 0
     while True:
         for batch in learner.batches(epoch):
@@ -225,42 +231,41 @@ def read(name: str) -> Structures:
     return load(SHARED / DATA / name)
 
 
-def worker(library: str, recipe: Recipe, seed: int, budget: float, step: str) -> dict[str, Any]:
+def worker(side: str, recipe: Recipe, seed: int, budget: float) -> dict[str, Any]:
     """Train one model and return its row; waits for a line on standard input when it is ready."""
     warnings.filterwarnings("ignore")
     torch.set_num_threads(1)
     train, test = read("train.xyz"), read("test_MD.xyz")
-    kind: type[Ours] | type[Peer] = Ours if library == "geomlib" else Peer
-    make_step = STEPS[step] if library == "geomlib" else plain_step
+    library: type[Ours] | type[Peer] = Peer if side == "torchmd-net" else Ours
+    kind = side.rpartition(" ")[2]
     # Compile or load the kernels of training and evaluation.
-    warm = kind(train[:40], recipe, seed)
-    fit(warm, recipe, 1.0, time.process_time(), make_step)
+    warm = library(train[:40], recipe, seed)
+    fit(warm, recipe, 1.0, time.process_time(), kind)
     warm.errors(test[:10])
     print("ready", flush=True)
     sys.stdin.readline()
     wall, start = time.perf_counter(), time.process_time()
-    learner = kind(train, recipe, seed)
-    steps = fit(learner, recipe, budget, start, make_step)
+    learner = library(train, recipe, seed)
+    steps = fit(learner, recipe, budget, start, kind)
     cpu, wall = time.process_time() - start, time.perf_counter() - wall
     errors = learner.errors(test)
     return {
-        "library": library, "seed": seed, "step": step if library == "geomlib" else "plain", "steps": steps,
-        "epochs": round(steps * recipe.batch_size / len(train), 1), "cpu_seconds": round(cpu, 1),
-        "wall_seconds": round(wall, 1), "E_mae_meV": round(errors["E_mae"], 2), "F_mae_meV_A": round(errors["F_mae"], 2),
-        "parameters": sum(p.numel() for p in learner.model.parameters()),
+        "side": side, "seed": seed, "steps": steps, "epochs": round(steps * recipe.batch_size / len(train), 1),
+        "cpu_seconds": round(cpu, 1), "wall_seconds": round(wall, 1), "E_mae_meV": round(errors["E_mae"], 2),
+        "F_mae_meV_A": round(errors["F_mae"], 2), "parameters": sum(p.numel() for p in learner.model.parameters()),
     }  # fmt: skip
 
 
-def pair(recipe: str, seed: int, budget: float, step: str) -> list[dict[str, Any]]:
-    """Train both libraries at the same time and return their rows."""
-    options = ["--recipe", recipe, "--seed", str(seed), "--budget", str(budget), "--step", step]
+def side_by_side(sides: list[str], recipe: str, seed: int, budget: float) -> list[dict[str, Any]]:
+    """Train all sides at the same time and return their rows."""
+    options = ["--recipe", recipe, "--seed", str(seed), "--budget", str(budget)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
     processes = [
         subprocess.Popen(
-            [sys.executable, __file__, "--worker", library, *options],
+            [sys.executable, __file__, "--worker", side, *options],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment,
         )
-        for library in LIBRARIES
+        for side in sides
     ]  # fmt: skip
     try:
         for process in processes:  # warp writes to standard output too
@@ -280,26 +285,26 @@ def pair(recipe: str, seed: int, budget: float, step: str) -> list[dict[str, Any
 def summarise(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return mean and range over the seeds, and geomlib's errors relative to torchmd-net's."""
     out = []
-    for recipe in dict.fromkeys(r["recipe"] for r in rows):
-        means = {}
-        for library in LIBRARIES:
-            mine = [r for r in rows if r["recipe"] == recipe and r["library"] == library]
-            means[library] = {k: statistics.mean(r[k] for r in mine) for k in ("E_mae_meV", "F_mae_meV_A")}
-            entry = {"recipe": recipe, "library": library, "seeds": len(mine)}
-            entry["steps"] = round(statistics.mean(r["steps"] for r in mine))
-            for key, value in means[library].items():
-                values = [r[key] for r in mine]
-                entry[key] = {"mean": round(value, 2), "min": min(values), "max": max(values)}
-            out.append(entry)
-        ours, peer = (means[library] for library in LIBRARIES)
-        out[-2]["relative_to_torchmd-net"] = {k: round(ours[k] / peer[k], 3) for k in ours}
+    for recipe, side in dict.fromkeys((r["recipe"], r["side"]) for r in rows):
+        mine = [r for r in rows if (r["recipe"], r["side"]) == (recipe, side)]
+        peers = [r for r in rows if (r["recipe"], r["side"]) == (recipe, "torchmd-net")]
+        entry = {"recipe": recipe, "side": side, "seeds": len(mine)}
+        entry["steps"] = round(statistics.mean(r["steps"] for r in mine))
+        for key in ("E_mae_meV", "F_mae_meV_A"):
+            values = [r[key] for r in mine]
+            mean = statistics.mean(values)
+            entry[key] = {"mean": round(mean, 2), "min": min(values), "max": max(values)}
+            if peers and side != "torchmd-net":
+                entry[key]["of_torchmd-net"] = round(mean / statistics.mean(r[key] for r in peers), 3)
+        out.append(entry)
     return out
 
 
 def show(rows: list[dict[str, Any]]) -> None:
     for r in rows:
-        line = "{recipe:8s} {library:12s} seed {seed}  {steps:6d} steps  E {E_mae_meV:7.2f} meV  F {F_mae_meV_A:7.2f} meV/Å"
-        print(line.format(**r), f" {r['cpu_seconds']:.0f} s CPU, {r['wall_seconds']:.0f} s wall", flush=True)
+        numbers = "{steps:6d} steps  E {E_mae_meV:7.2f} meV  F {F_mae_meV_A:7.2f} meV/Å".format(**r)
+        print(f"{r['recipe']:9s} {r['side']:17s} seed {r['seed']} {numbers}", end="")
+        print(f"  {r['cpu_seconds']:.0f} s CPU, {r['wall_seconds']:.0f} s wall", flush=True)
 
 
 def main() -> None:
@@ -307,34 +312,30 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--recipes", nargs="+", default=list(RECIPES), choices=RECIPES)
     parser.add_argument("--budget", type=float, default=240.0, help="seconds of process CPU time")
-    parser.add_argument("--step", default="plain", choices=STEPS, help="how geomlib makes a training step")
+    parser.add_argument("--sides", nargs="+", default=list(SIDES), choices=SIDES)
     parser.add_argument("--out", type=Path)
-    parser.add_argument("--worker", choices=LIBRARIES, help=argparse.SUPPRESS)
+    parser.add_argument("--worker", choices=SIDES, help=argparse.SUPPRESS)
     parser.add_argument("--recipe", choices=RECIPES, help=argparse.SUPPRESS)
     parser.add_argument("--seed", type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.worker:
         recipe = RECIPES[arguments.recipe]
-        print(json.dumps(worker(arguments.worker, recipe, arguments.seed, arguments.budget, arguments.step)))
+        print(json.dumps(worker(arguments.worker, recipe, arguments.seed, arguments.budget)))
         return
     torch.set_num_threads(1)
     rows = []
     for seed in arguments.seeds:
         for recipe in arguments.recipes:
-            new = pair(recipe, seed, arguments.budget, arguments.step)
+            new = side_by_side(arguments.sides, recipe, seed, arguments.budget)
             show(new)
             rows += new
     summary = summarise(rows)
-    print()
+    print("\nmeans over the seeds, and relative to torchmd-net")
     for s in summary:
-        relative = s.get("relative_to_torchmd-net")
-        note = (
-            "" if relative is None else f"  relative: E {relative['E_mae_meV']}, F {relative['F_mae_meV_A']}"
-        )
-        numbers = f"E {s['E_mae_meV']['mean']:7.2f} meV  F {s['F_mae_meV_A']['mean']:7.2f} meV/Å"
-        print(
-            f"{s['recipe']:8s} {s['library']:12s} {s['seeds']} seeds, {s['steps']:6d} steps  {numbers}{note}"
-        )
+        e, f = s["E_mae_meV"], s["F_mae_meV_A"]
+        numbers = f"{s['steps']:6d} steps  E {e['mean']:7.2f} meV  F {f['mean']:7.2f} meV/Å"
+        relative = f"  {e['of_torchmd-net']:.2f} {f['of_torchmd-net']:.2f}" if "of_torchmd-net" in e else ""
+        print(f"{s['recipe']:9s} {s['side']:17s} {numbers}{relative}")
     if arguments.out:
         about = describe("OMP_NUM_THREADS=1 python benchmarks/rmd17_ethanol.py", (*PACKAGES, "geomlib-torch"))
         about |= {
@@ -342,8 +343,8 @@ def main() -> None:
             "budget_cpu_seconds": arguments.budget,
             "model": {"channels": CHANNELS, "layers": LAYERS, "num_radial": RADIAL, "cutoff": CUTOFF, "max_z": SPECIES},
             "recipes": {name: asdict(RECIPES[name]) for name in arguments.recipes},
-            "reading": "plain: same weights, batches and path, so a difference is speed (steps). geomlib: the settings of "
-            "`geomlib train --data ethanol`; torchmd-net's gain from plain to geomlib is the recipe alone.",
+            "reading": "baseline: same weights, batches and path, so a difference is speed (steps). geomlib: the settings of "
+            "`geomlib train --data ethanol`; torchmd-net's gain from baseline to geomlib is the recipe alone.",
         }  # fmt: skip
         arguments.out.parent.mkdir(parents=True, exist_ok=True)
         text = json.dumps({"about": about, "summary": summary, "rows": rows}, indent=1, ensure_ascii=False)
