@@ -121,7 +121,7 @@ def square_update(
 
 @functools.cache
 def _constants(dtype: torch.dtype) -> Any:
-    values = [math.sqrt(0.5), math.sqrt(1 / 3), math.sqrt(2 / 3), math.sqrt(1.5), 0.5, 1 / 3]
+    values = [math.sqrt(0.5), math.sqrt(1 / 3), math.sqrt(2 / 3), math.sqrt(1.5), 0.5, 1 / 3, 1.0]
     return torch.tensor(values, dtype=torch.float64).to(dtype).numpy()
 
 
@@ -164,23 +164,52 @@ _NORMALIZE = FusedOperation(
 )
 
 
-def _product_forward(symmetric: bool, tensors: tuple[Tensor, ...]) -> Tensor:
+def _anticommutator(
+    x: Tensor, y: Tensor, scale: Tensor, *, flip: bool = False, factor: float = 1.0, plus: float = 0.0
+) -> Tensor:
+    """Return factor scale (x y' + y' x) + plus x; ``flip`` transposes y."""
     from geomlib.kernels.cartesian import cpu
 
-    x, y, scale = tensors
     out, a = features(x)
-    cpu.product(_constants(x.dtype), symmetric, major(x), major(y), array(scale), a)
+    number = a.dtype.type
+    cpu.anticommutator(
+        _constants(x.dtype), number(factor), major(x), number(-1.0 if flip else 1.0), major(y), array(scale),
+        number(plus), a,
+    )  # fmt: skip
     return out
+
+
+def _matrix_product(
+    x: Tensor, y: Tensor, scale: Tensor, *, flip_x: bool = False, flip_y: bool = False
+) -> Tensor:
+    """Return 2 scale x' y'; the flips transpose."""
+    from geomlib.kernels.cartesian import cpu
+
+    out, a = features(x)
+    number = a.dtype.type
+    cpu.matrix_product(
+        _constants(x.dtype), number(2.0), number(-1.0 if flip_x else 1.0), major(x),
+        number(-1.0 if flip_y else 1.0), major(y), array(scale), a,
+    )  # fmt: skip
+    return out
+
+
+def _product_forward(symmetric: bool, tensors: tuple[Tensor, ...]) -> Tensor:
+    return (_anticommutator if symmetric else _matrix_product)(*tensors)
 
 
 def _product_backward(
     symmetric: bool, grad: Tensor, tensors: tuple[Tensor, ...], needs: tuple[bool, ...]
 ) -> tuple[Maybe, ...]:
-    from geomlib.kernels.cartesian import cpu
-
     x, y, scale = tensors
-    (d_x, a), (d_y, b) = features(x), features(x)
-    cpu.product_backward(_constants(x.dtype), symmetric, major(x), major(y), array(scale), major(grad), a, b)
+    d_x: Maybe = None
+    d_y: Maybe = None
+    if symmetric:
+        d_x = _anticommutator(grad, y, scale, flip=True) if needs[0] else None
+        d_y = _anticommutator(grad, x, scale, flip=True) if needs[1] else None
+    else:
+        d_x = _matrix_product(grad, y, scale, flip_y=True) if needs[0] else None
+        d_y = _matrix_product(x, grad, scale, flip_x=True) if needs[1] else None
     return d_x, d_y, None
 
 
@@ -191,24 +220,18 @@ def _product_double_backward(
     tensors: tuple[Tensor, ...],
     needs: tuple[bool, ...],
 ) -> tuple[Maybe, ...]:
-    from geomlib.kernels.cartesian import cpu
-
-    x, y, scale = tensors
-    t, u = (torch.zeros_like(x) if a is None else a for a in tangents[:2])
-    (d_g, a), (d_x, b), (d_y, c) = features(x), features(x), features(x)
-    cpu.product_double_backward(
-        _constants(x.dtype),
-        symmetric,
-        major(x),
-        major(y),
-        array(scale),
-        major(grad),
-        major(t),
-        major(u),
-        a,
-        b,
-        c,
-    )
+    # The gradients are products themselves: <t, dx> + <u, dy> = <grad, t y + x u> (+ transposed order).
+    (t, u, _), (x, y, scale) = tangents, tensors
+    d_g: Maybe = None
+    d_x: Maybe = None
+    d_y: Maybe = None
+    if t is not None:
+        d_g = _product_forward(symmetric, (t, y, scale))
+        d_y = _product_backward(symmetric, grad, (t, y, scale), (False, needs[2]))[1]
+    if u is not None:
+        other = _product_forward(symmetric, (x, u, scale))
+        d_g = other if d_g is None else d_g.add_(other)
+        d_x = _product_backward(symmetric, grad, (x, u, scale), (needs[1], False))[0]
     return d_g, d_x, d_y, None
 
 
@@ -326,37 +349,26 @@ _GATE = FusedOperation(
 
 
 def _square_forward(_: None, tensors: tuple[Tensor, ...]) -> Tensor:
-    from geomlib.kernels.cartesian import cpu
-
     x, d, scale = tensors
-    out, a = features(x)
-    cpu.square_update(_constants(x.dtype), major(x), major(d), array(scale), a)
-    return out
+    return _anticommutator(d, d, scale, factor=0.5, plus=1.0).add_(x)
 
 
 def _square_backward(
     _: None, grad: Tensor, tensors: tuple[Tensor, ...], needs: tuple[bool, ...]
 ) -> tuple[Maybe, ...]:
-    from geomlib.kernels.cartesian import cpu
-
     _x, d, scale = tensors
-    out, a = features(d)
-    cpu.square_update_backward(_constants(d.dtype), major(d), array(scale), major(grad), a)
-    return grad.clone() if needs[0] else None, out, None
+    d_d = _anticommutator(grad, d, scale, flip=True, plus=1.0) if needs[1] else None
+    return grad.clone() if needs[0] else None, d_d, None
 
 
 def _square_double_backward(
     _: None, tangents: tuple[Maybe, ...], grad: Tensor, tensors: tuple[Tensor, ...], needs: tuple[bool, ...]
 ) -> tuple[Maybe, ...]:
-    from geomlib.kernels.cartesian import cpu
-
     (t, u, _scale), (_x, d, scale) = tangents, tensors
     if u is None:
         return t, None, None, None
-    (d_grad, a), (d_d, b) = features(d), features(d)
-    cpu.square_update_double_backward(
-        _constants(d.dtype), major(d), array(scale), major(grad), major(u), a, b
-    )
+    d_grad = _anticommutator(u, d, scale, plus=1.0)
+    d_d = _anticommutator(grad, u, scale, flip=True) if needs[2] else None
     return d_grad if t is None else d_grad.add_(t), None, d_d, None
 
 

@@ -87,7 +87,9 @@ class _RowDot(Function):
 
 
 def _sigmoid(activate: bool, h: Tensor, bias: Tensor) -> Any:
-    return torch.sigmoid(h[0] + bias).numpy() if activate else h[0].numpy()
+    return (
+        torch.sigmoid(h[0] + bias).numpy() if activate else torch.ones((1, h.shape[2]), dtype=h.dtype).numpy()
+    )
 
 
 def _one(h: Tensor) -> Any:
@@ -100,7 +102,7 @@ def _forward(activate: bool, tensors: tuple[Tensor, ...]) -> Tensor:
     h, bias, envelope = (t.detach().contiguous() for t in tensors)
     out = torch.empty_like(h)
     sig = _sigmoid(activate, h, bias)
-    cpu.gate(_one(h), activate, h.numpy(), bias.numpy(), sig, envelope.numpy(), out.numpy())
+    cpu.gate(_one(h), h.numpy(), bias.numpy(), sig, envelope.numpy(), out.numpy())
     return out
 
 
@@ -114,7 +116,6 @@ def _backward(
     sig = _sigmoid(activate, h, bias)
     cpu.gate_backward(
         _one(h),
-        activate,
         h.numpy(),
         bias.numpy(),
         sig,

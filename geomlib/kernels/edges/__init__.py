@@ -90,11 +90,12 @@ def _lists(csr: CSR) -> tuple[Any, Any, Any]:
     return csr.start, csr.other, csr.row
 
 
-def _message(csr: CSR, edges: EdgeList, weight: Tensor, x: Tensor) -> Tensor:
+def _message(csr: CSR, edges: EdgeList, weight: Tensor, x: Tensor, onto: Maybe = None) -> Tensor:
+    """Return the messages, or add them to ``onto``, which must be stored component-major."""
     from geomlib.kernels.edges import cpu
 
-    out, a = features(x)
-    cpu.message(*_lists(csr), _loop_row(edges), array(weight), major(x), a)
+    out, a = features(x) if onto is None else (onto, onto.transpose(0, 1).numpy())
+    cpu.message(*_lists(csr), _loop_row(edges), onto is not None, array(weight), major(x), a)
     return out
 
 
@@ -102,9 +103,8 @@ def _pair_inner(edges: EdgeList, g: Tensor, x: Tensor) -> Tensor:
     from geomlib.kernels.edges import cpu
 
     out = torch.empty((edges.num_rows, 3, x.shape[2]), dtype=x.dtype)
-    cpu.pair_inner(
-        edges.i.numpy(), edges.j.numpy(), edges.both, _loop_row(edges), major(g), major(x), out.numpy()
-    )
+    inner = cpu.pair_inner if edges.both else cpu.pair_inner_directed
+    inner(array(edges.i), array(edges.j), _loop_row(edges), major(g), major(x), out.numpy())
     return out
 
 
@@ -127,19 +127,13 @@ def _message_double_backward(
     tensors: tuple[Tensor, ...],
     needs: tuple[bool, ...],
 ) -> tuple[Maybe, ...]:
-    from geomlib.kernels.edges import cpu
-
     (a, b), (weight, x) = tangents, tensors
     d_grad: Maybe = None
     if needs[0]:
-        if a is not None and b is not None:
-            d_grad, out = features(x)
-            lists = _lists(edges.csr)
-            cpu.message_two(*lists, _loop_row(edges), array(a), major(x), array(weight), major(b), out)
-        elif a is not None:
+        if a is not None:
             d_grad = _message(edges.csr, edges, a, x)
-        elif b is not None:
-            d_grad = _message(edges.csr, edges, weight, b)
+        if b is not None:
+            d_grad = _message(edges.csr, edges, weight, b, onto=d_grad)
     d_weight = _pair_inner(edges, grad, b) if needs[1] and b is not None else None
     d_x = _message(edges.csr_transposed, edges, a, grad) if needs[2] and a is not None else None
     return d_grad, d_weight, d_x
@@ -172,9 +166,7 @@ def _embedding_backward(
 
     grads = [torch.zeros(t.shape, dtype=t.dtype) for t in tensors]
     lists = _embedding_lists(edges, grad)
-    cpu.embedding_backward(
-        *lists, *map(array, tensors), major(grad), bool(needs[1]), *(g.numpy() for g in grads)
-    )
+    cpu.embedding_backward(*lists, *map(array, tensors), major(grad), *(g.numpy() for g in grads))
     return tuple(g if n else None for g, n in zip(grads, needs, strict=True))
 
 
@@ -188,12 +180,18 @@ def _embedding_double_backward(
     from geomlib.kernels.edges import cpu
 
     full = [torch.zeros_like(t) if a is None else a for a, t in zip(tangents, tensors, strict=True)]
-    grads = [torch.zeros(t.shape, dtype=t.dtype) for t in tensors]
+    a, b, m, n = map(array, full)
+    w, y, u, v = map(array, tensors)
+    g = major(grad)
+    d_w, d_y, d_u, d_v = grads = [torch.zeros(t.shape, dtype=t.dtype) for t in tensors]
     d_grad = torch.zeros((9, *tensors[2].shape), dtype=grad.dtype)
+    *lists, loop_row, scale = _embedding_lists(edges, grad)
     cpu.embedding_double_backward(
-        *_embedding_lists(edges, grad), *map(array, tensors), major(grad), *map(array, full), bool(needs[2]),
-        *(g.numpy() for g in grads), d_grad.numpy(),
+        *lists, loop_row, scale, w, y, u, v, g, a, b, m, n,
+        d_w.numpy(), d_u.numpy(), d_v.numpy(), d_grad.numpy(),
     )  # fmt: skip
+    if needs[2]:
+        cpu.embedding_double_backward_direction(*lists, scale, w, u, v, g, a, m, n, d_y.numpy())
     return tuple(g if n else None for g, n in zip([d_grad.transpose(0, 1), *grads], needs, strict=True))
 
 
