@@ -12,7 +12,7 @@ from geomlib.errors import InvalidInput
 from geomlib.kernels.capture import Replay
 from geomlib.kernels.edges import EdgeList
 from geomlib.kernels.neighbors import HalfPairs, half_pairs
-from geomlib.zoo.inputs import check_inputs
+from geomlib.zoo.inputs import check_edges
 from geomlib.zoo.padding import Padding
 from geomlib.zoo.potential import Potential
 
@@ -82,23 +82,24 @@ class CapturedPotential(nn.Module):
         Raises:
             InvalidInput: as the model does.
         """
-        differentiable = torch.is_grad_enabled() and pos.requires_grad
-        if differentiable or z.device.type != "cpu" or not 0 < z.numel() <= self.max_atoms:
+        differentiable = torch.is_grad_enabled() and isinstance(pos, Tensor) and pos.requires_grad
+        small = isinstance(z, Tensor) and z.device.type == "cpu" and 0 < z.numel() <= self.max_atoms
+        if differentiable or not small:
             with torch.set_grad_enabled(differentiable):
                 return self.model(
                     z, pos, batch, pairs=pairs, cell=cell, pbc=pbc, charge=charge, num_graphs=num_graphs,
                     forces=forces, stress=stress,
                 )  # fmt: skip
-        size = self.model._num_graphs(batch, num_graphs)
-        if self.model.validate:
-            check_inputs(z, pos, batch, cell, charge, self.model.max_z, size)
-        if stress and cell is None:
-            raise InvalidInput("stress: asked for, but no `cell` was given. A molecule has no volume.")
+        size = self.model.checked_size(
+            z, pos, batch, cell=cell, charge=charge, num_graphs=num_graphs, stress=stress
+        )
         owners = torch.zeros_like(z) if batch is None else batch
         if cell is not None and cell.dim() == 2:
             cell = cell.expand(size, 3, 3)
         if pairs is None:
             pairs = half_pairs(pos.detach(), self.cutoff, batch, cell, pbc)
+        elif self.model.validate:
+            check_edges(EdgeList(pairs.i, pairs.j, pos.shape[0]), pairs.shift, batch, cell)
         inputs = captured_inputs(self.model, z, pos.detach(), owners, pairs, cell, charge, size)
         out = self.replay(inputs, key=(size, forces, stress, self.model.training))
         atoms = pos.shape[0]

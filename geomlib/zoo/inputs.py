@@ -142,14 +142,14 @@ def check_edges(
         )
 
 
-def check_volume(cell: Tensor) -> None:  # (B, 3, 3)
+def check_volume(cell: Tensor) -> None:  # (B, 3, 3) or (3, 3)
     """Refuse a stress that would be divided by no volume.
 
     Raises:
         InvalidInput: names the first structure whose lattice vectors span no volume.
     """
-    length = cell.detach().double().norm(dim=-1).prod(-1)
-    flat = torch.linalg.det(cell.detach().double()).abs() <= 1e-12 * length
+    cell = cell.detach().double().reshape(-1, 3, 3)
+    flat = torch.linalg.det(cell).abs() <= 1e-12 * cell.norm(dim=-1).prod(-1)
     if bool(flat.any()):
         raise InvalidInput(
             f"stress: structure {int(flat.nonzero()[0])} has no volume: its `cell` has a zero or dependent lattice "

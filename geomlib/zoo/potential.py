@@ -112,10 +112,9 @@ class Potential(Float64Buffers):
         Raises:
             InvalidInput: inputs that do not fit together, are not finite, or are outside what the model knows.
         """
-        if self.validate:
-            size = check_inputs(z, pos, batch, cell, charge, self.max_z, num_graphs)
-        else:
-            size = self._num_graphs(batch, num_graphs)
+        size = self.checked_size(
+            z, pos, batch, cell=cell, charge=charge, num_graphs=num_graphs, stress=stress
+        )
         given = edge_index is not None or pairs is not None
         if edge_index is not None and pairs is not None:
             raise InvalidInput("edge_index and pairs: give one of them, not both.")
@@ -124,13 +123,9 @@ class Potential(Float64Buffers):
             batch = torch.zeros_like(z)
         if cell is not None and cell.dim() == 2:
             cell = cell.expand(size, 3, 3)
-        if stress and cell is None:
-            raise InvalidInput("stress: asked for, but no `cell` was given. A molecule has no volume.")
         edges, offset = self._edges(pos, batch, edge_index, shift, pairs, cell, pbc)
         if self.validate and given:
             check_edges(edges, offset, None if one else batch, cell)
-        if self.validate and stress and cell is not None:
-            check_volume(cell)
         return self.compute(
             z,
             pos,
@@ -184,11 +179,33 @@ class Potential(Float64Buffers):
                 out |= self._derivatives(energy, bonds, batch, cell, num_graphs, forces, stress, create)
         return out if track else {name: value.detach() for name, value in out.items()}
 
-    @staticmethod
-    def _num_graphs(batch: Tensor | None, num_graphs: int | None) -> int:
-        if num_graphs is not None:
-            return num_graphs
-        return 1 if batch is None else (int(batch.max()) + 1 if batch.numel() else 0)
+    def checked_size(
+        self,
+        z: Tensor,
+        pos: Tensor,
+        batch: Tensor | None,
+        *,
+        cell: Tensor | None,
+        charge: Tensor | None,
+        num_graphs: int | None,
+        stress: bool,
+    ) -> int:
+        """Check what :meth:`forward` was given, unless ``validate`` is off, and return the number of structures.
+
+        Raises:
+            InvalidInput: names the argument, the structure and the atom.
+        """
+        if self.validate:
+            size = check_inputs(z, pos, batch, cell, charge, self.max_z, num_graphs)
+        elif num_graphs is not None:
+            size = num_graphs
+        else:
+            size = 1 if batch is None else (int(batch.max()) + 1 if batch.numel() else 0)
+        if stress and cell is None:
+            raise InvalidInput("stress: asked for, but no `cell` was given. A molecule has no volume.")
+        if stress and cell is not None and self.validate:
+            check_volume(cell)
+        return size
 
     def _edges(
         self,

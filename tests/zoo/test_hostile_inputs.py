@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from geomlib import InvalidInput, list_models
 from geomlib.kernels.dispatch import available_backends, use_backend
+from geomlib.zoo.captured import CapturedPotential
 from geomlib.zoo.registry import model_class
 
 BACKENDS = [name for name, state in available_backends().items() if state == "available" or not state]
@@ -148,6 +149,28 @@ def test_finite_input_has_a_finite_answer(
         filled = torch.zeros(len(found["energy"]), dtype=torch.bool)
         filled[inputs["batch"]] = True
         assert found["energy"][~filled].abs().max() == 0 and found["energy"][filled].abs().min() > 0
+
+
+@every_model
+@both
+@pytest.mark.parametrize("case", ANSWERED)
+def test_recorded_models_give_the_same_answers(
+    name: str, dtype: torch.dtype, case: Callable[[Inputs], Inputs]
+) -> None:
+    inputs = case(molecule(dtype))
+    if "edge_index" in inputs:
+        pytest.skip("a recorded model takes pairs")
+    model = build(name, dtype).eval()
+    recorded = CapturedPotential(model)
+    with torch.no_grad():
+        expected = model(**inputs)
+        for _ in range(2):  # recorded, then replayed
+            found = recorded(**inputs)
+            assert found.keys() == expected.keys()
+            tight = 1e-12 if dtype == torch.float64 else 1e-5
+            for key, value in expected.items():
+                scale = value.abs().max().clamp(min=1.0) if value.numel() else torch.ones(())
+                torch.testing.assert_close(found[key], value, rtol=0, atol=tight * float(scale))
 
 
 @every_model
@@ -297,14 +320,34 @@ def test_bad_input_is_refused_by_name(name: str, backend: str, case: str) -> Non
 
 
 @every_model
-def test_pairs_from_elsewhere_are_checked(name: str) -> None:
+@pytest.mark.parametrize("case", REFUSED)
+def test_recorded_models_refuse_the_same_and_go_on(name: str, case: str) -> None:
+    change, message = REFUSED[case]
+    good = molecule()
+    bad = change(good)
+    if "edge_index" in bad:
+        pytest.skip("a recorded model takes pairs")
+    recorded = CapturedPotential(build(name).eval())
+    before = recorded(**good)
+    with pytest.raises(InvalidInput, match=message):
+        recorded(**bad)
+    for key, value in recorded(**good).items():
+        assert torch.equal(value, before[key]), key
+
+
+@every_model
+@pytest.mark.parametrize("recorded", [False, True])
+def test_pairs_from_elsewhere_are_checked(name: str, recorded: bool) -> None:
     from geomlib.kernels.neighbors import HalfPairs
 
     model, inputs = build(name).eval(), molecule()
+    model = CapturedPotential(model) if recorded else model
     zero = torch.zeros(1, 3, dtype=torch.int64)
     for i, j, message in ((0, 12, "outside"), (-1, 2, "outside"), (0, 4, "joins atom 0 of structure 0")):
         with pytest.raises(InvalidInput, match=message):
             model(**inputs, pairs=HalfPairs(torch.tensor([i]), torch.tensor([j]), zero))
+    if recorded:
+        return
     with pytest.raises(InvalidInput, match="one of"):
         pairs = HalfPairs(torch.tensor([0]), torch.tensor([1]), zero)
         model(**inputs, pairs=pairs, edge_index=torch.tensor([[0, 1], [1, 0]]))
