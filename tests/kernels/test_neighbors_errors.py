@@ -60,3 +60,15 @@ def test_bad_cell_of_one_structure_in_a_batch_is_located():
     cells[2, 1] = cells[2, 0]
     with pytest.raises(InvalidInput, match="structure 2"):
         half_pairs(POS, 1.5, torch.arange(3), cells)
+
+
+def test_a_cell_in_the_wrong_unit_is_refused_before_memory_ends():
+    pos, cell = torch.zeros(2, 3, dtype=torch.float64), torch.eye(3, dtype=torch.float64)
+    batch = torch.tensor([0, 1])
+    with pytest.raises(
+        InvalidInput, match=r"structure 1 has 1 atoms in a `cell` of 1e-09 Å\^3: .*check the unit"
+    ):
+        half_pairs(pos, 5.0, batch, torch.stack([9 * cell, 1e-3 * cell]))
+    with pytest.raises(InvalidInput, match="structure 0"):
+        half_pairs(pos[:1], 5.0, cell=1e-200 * cell)
+    assert len(half_pairs(pos[:1], 5.0, cell=0.3 * cell).i) > 5000  # small, but possible

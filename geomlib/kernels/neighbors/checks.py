@@ -14,6 +14,8 @@ __all__ = ["SearchInput", "check_search_input"]
 
 # A cell counts as singular when a height is below this fraction of its longest vector.
 _FLAT = 1e-9
+# More pairs than fit into any memory: the lattice vectors are wrong, most likely in another unit.
+_MOST_PAIRS = 1e10
 
 
 class SearchInput(NamedTuple):
@@ -66,6 +68,7 @@ def check_search_input(
     cell, pbc = _check_cell(cell, pbc, n_batch, pos.device)
     if not bool(pbc.any()):
         return SearchInput(pos, cutoff, batch, None, None)
+    _refuse_crowded_cells(pos, cutoff, batch, cell, pbc)
     return SearchInput(pos, cutoff, batch, cell, pbc)
 
 
@@ -134,6 +137,25 @@ def _check_cell(
     if bool(pbc.any()):
         _refuse_flat_cells(cell, pbc)
     return cell, pbc
+
+
+def _refuse_crowded_cells(
+    pos: Tensor, cutoff: float, batch: Tensor | None, cell: Tensor, pbc: Tensor
+) -> None:
+    # Half pairs of a crystal: n atoms, each with n / volume neighbours per Å^3 of the sphere.
+    if batch is None:
+        atoms = torch.full((cell.shape[0],), float(pos.shape[0]), dtype=torch.float64, device=pos.device)
+    else:
+        atoms = torch.bincount(batch, minlength=cell.shape[0])[: cell.shape[0]].double()
+    volume = torch.linalg.det(cell).abs()
+    pairs = atoms.square() * (2.0 / 3.0 * math.pi * cutoff**3) / volume
+    bad = pbc.all(-1) & (pairs > _MOST_PAIRS)
+    if bool(bad.any()):
+        graph = int(bad.nonzero()[0])
+        raise InvalidInput(
+            f"half_pairs: structure {graph} has {int(atoms[graph])} atoms in a `cell` of {float(volume[graph]):.3g} Å^3: "
+            f"{float(pairs[graph]):.0e} pairs within {cutoff} Å. Lattice vectors are lengths in Å; check the unit."
+        )
 
 
 def _refuse_flat_cells(cell: Tensor, pbc: Tensor) -> None:
