@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -56,15 +55,14 @@ class Program:
         spans: dict[int, tuple[int, int, int]] = {}
         for k, step in enumerate(live):
             for s in (step.reads | step.writes) & tape.made - constant:
-                size, first, _ = spans.get(s, (tape.storages[s].nbytes(), k, k))
+                size, first, _ = spans.get(s, (tape.nbytes[s], k, k))
                 spans[s] = size, first, last if s in pinned else k
         offsets, self.arena_bytes = arrange(spans)
         arena = torch.empty(self.arena_bytes, dtype=torch.uint8).untyped_storage()
         memory = {s: (arena, offset) for s, offset in offsets.items()}
         # Memory from outside the recording, and constants, stay where they are.
-        for s in range(len(tape.storages)):
-            if s not in memory and (s not in tape.made or s in constant or s in pinned):
-                memory[s] = (tape.storages[s], 0)
+        for s, storage in tape.storages.items():
+            memory.setdefault(s, (storage, 0))
         bind = functools.partial(_bind, memory, {})
         self._calls = [_call(step, bind) for step in live]
         self._checks = [partial(function, bind(slot)) for function, slot in tape.checks]
@@ -87,15 +85,8 @@ def _slots(tree: Any) -> list[Slot]:
 
 def _needed(tape: Tape, pinned: set[int]) -> tuple[list[Step], set[int]]:
     """Return the steps to replay and the storages whose values never change."""
-    writers = Counter(s for step in tape.steps for s in step.writes)
-    constant: set[int] = set()
-    changing = []
-    for step in tape.steps:
-        fixed = step.results is not None and step.reads <= constant
-        if fixed and all(writers[s] == 1 and s in tape.made for s in step.writes):
-            constant |= step.writes
-        else:
-            changing.append(step)
+    constant = tape.made & tape.storages.keys()
+    changing = [step for step in tape.steps if step.results is None or not step.writes <= constant]
     needed, live = set(pinned), []
     for step in reversed(changing):
         if step.writes & needed or step.writes - tape.made:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import bisect
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from geomlib.errors import GeomlibError
@@ -61,18 +61,27 @@ class Step:
 class Tape(TorchDispatchMode):
     """Records operators as a dispatch mode and compiled loops through :mod:`geomlib.kernels.recording`.
 
-    Every tensor seen is kept alive until the recording ends, so that an address names one tensor only.
+    Intermediates are freed as in a plain call: of their memory only a weak reference is kept, which stops its name (the
+    address of the storage object) from being given to another.
+
+    Attributes:
+        steps: the calls, in order.
+        checks: functions to be run after a replay, with what they look at.
+        nbytes: size of every storage.
+        storages: the storages that must outlive the recording: those from outside, and constants.
+        made: storages that a recorded step allocated.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.steps: list[Step] = []
         self.checks: list[tuple[Callable[[Tensor], None], Slot]] = []
-        self.storages: list[torch.UntypedStorage] = []
-        self.made: set[int] = set()  # storages allocated by a recorded step
+        self.nbytes: list[int] = []
+        self.storages: dict[int, torch.UntypedStorage] = {}
+        self.made: set[int] = set()
         self._number: dict[int, int] = {}
-        self._kept: list[Any] = []
-        self._calls: list[tuple[Callable[..., Any], tuple[Any, ...]] | Step] = []
+        self._weak: list[StorageWeakRef] = []
+        self._constant: set[int] = set()
 
     def __enter__(self) -> Tape:
         recording.start(self)
@@ -82,8 +91,6 @@ class Tape(TorchDispatchMode):
     def __exit__(self, *error: Any) -> None:
         super().__exit__(*error)
         recording.stop()
-        if error[0] is None:
-            self._resolve()
 
     # -- what is heard
 
@@ -103,32 +110,47 @@ class Tape(TorchDispatchMode):
             return inputs[-1]
 
         noted = replaced(Tensor, slot, args), {k: replaced(Tensor, slot, v) for k, v in kwargs.items()}
-        fresh = len(self.storages)
+        fresh = len(self.nbytes)
         out = func(*args, **kwargs)
-        self._kept += [args, kwargs, out]
         results = tuple(self._slot(t) if isinstance(t, Tensor) else None for t in leaves(out))
         produced = {r.storage for r in results if r is not None}
-        into = [noted[0][k] for k in written_positions if k < len(args)] + [
-            noted[1][n] for n in written_names if n in kwargs
-        ]
+        into = [noted[0][k] for k in written_positions if k < len(args)]
+        into += [noted[1][n] for n in written_names if n in kwargs]
         written = {s.storage for s in leaves(into) if isinstance(s, Slot)}
         if not written and all(s < fresh for s in produced):
             return out  # a view
-        self.made |= {s for s in produced if s >= fresh}
+        reads = frozenset(s.storage for s in inputs)
+        new = {s for s in produced if s >= fresh}
+        self.made |= new
+        self._keep(new, constant=name not in _EMPTY and not written and reads <= self._constant)
+        self._release(written)
         if name not in _EMPTY:
-            reads = frozenset(s.storage for s in inputs)
             step = Step(func, *noted, None if written else results, reads, frozenset(written or produced))
-            self._calls.append(step)
+            self.steps.append(step)
         return out
 
+    def _keep(self, new: set[int], *, constant: bool) -> None:
+        if constant:
+            self._constant |= new
+        else:
+            for number in new:
+                del self.storages[number]
+
+    def _release(self, written: set[int]) -> None:
+        """What is written to after it was made is no constant."""
+        for number in written & self._constant:
+            del self.storages[number]
+        self._constant -= written
+
     def kernel(self, function: Callable[..., Any], args: tuple[Any, ...]) -> None:
-        """Note the call of a compiled loop, whose arrays are matched to tensors when the recording ends."""
-        self._kept.append(args)
-        self._calls.append((function, args))
+        """Note the call of a compiled loop, which may read and write every array."""
+        noted = tuple(self._array(a) if isinstance(a, np.ndarray) else a for a in args)
+        touched = frozenset(a.storage for a in noted if isinstance(a, Slot))
+        self._release(set(touched))
+        self.steps.append(Step(function, noted, {}, None, touched, touched))
 
     def check(self, function: Callable[[Tensor], None], value: Tensor) -> None:
         """Note a check of a value."""
-        self._kept.append(value)
         self.checks.append((function, self._slot(value)))
 
     def slots(self, tensors: Any) -> Any:
@@ -141,37 +163,24 @@ class Tape(TorchDispatchMode):
         storage = t.untyped_storage()
         number = self._number.get(storage._cdata)
         if number is None:
-            number = self._number[storage._cdata] = len(self.storages)
-            self.storages.append(storage)
+            number = self._number[storage._cdata] = len(self.nbytes)
+            self.nbytes.append(storage.nbytes())
+            self.storages[number] = storage
+            self._weak.append(StorageWeakRef(storage))
         return Slot(number, t.dtype, tuple(t.shape), t.stride(), int(t.storage_offset()))
 
-    # -- arrays are views of the memory of tensors
-
-    def _resolve(self) -> None:
-        where = sorted((s.data_ptr(), n) for n, s in enumerate(self.storages) if s.nbytes())
-        starts = [a for a, _ in where]
-
-        def slot(array: np.ndarray) -> Any:
-            address = array.__array_interface__["data"][0]
-            k = bisect.bisect_right(starts, address) - 1
-            if k < 0 or not array.size:
-                return array
-            storage = where[k][1]
-            if address >= starts[k] + self.storages[storage].nbytes():
-                return array  # not torch's: a table, or an edge list
-            size = array.itemsize
-            stride = tuple(s // size for s in array.strides)
-            dtype = torch.from_numpy(np.empty(0, array.dtype)).dtype
-            return Slot(storage, dtype, array.shape, stride, (address - starts[k]) // size, array=True)
-
-        for call in self._calls:
-            if isinstance(call, Step):
-                self.steps.append(call)
-                continue
-            args = tuple(slot(a) if isinstance(a, np.ndarray) else a for a in call[1])
-            touched = frozenset(a.storage for a in args if isinstance(a, Slot))
-            self.steps.append(Step(call[0], args, {}, None, touched, touched))
-        self._calls.clear()
+    def _array(self, array: np.ndarray) -> Any:
+        """Return the slot of an array that is a view of a tensor; others are tables and stay as they are."""
+        owner: Any = array
+        while isinstance(owner, np.ndarray):
+            owner = owner.base
+        if not isinstance(owner, Tensor):
+            return array
+        size = array.itemsize
+        offset = (array.__array_interface__["data"][0] - owner.data_ptr()) // size if array.size else 0
+        base = self._slot(owner)
+        stride = tuple(s // size for s in array.strides)
+        return Slot(base.storage, owner.dtype, array.shape, stride, base.offset + offset, array=True)
 
 
 def replaced(kind: type, function: Callable[[Any], Any], tree: Any) -> Any:
