@@ -25,7 +25,8 @@ class CapturedPotential(nn.Module):
     Called like the model, with the same results up to the rounding of sums; small systems run up to twice as fast,
     because Python and autograd are left out. Sizes are padded (:func:`~geomlib.kernels.capture.round_up`), so
     molecular dynamics or batches of mixed sizes need few recordings, each the price of a few calls. Where gradients
-    of the results are asked for (``pos`` requires grad), or on another device, the model itself is called.
+    of the results are asked for (``pos`` requires grad), with ``edge_index``, or on another device, the model itself is
+    called.
 
     Args:
         model: a :class:`~geomlib.zoo.potential.Potential` on the CPU; its weights may change, in place.
@@ -69,6 +70,8 @@ class CapturedPotential(nn.Module):
         pos: Tensor,  # (N, 3)
         batch: Tensor | None = None,  # (N,)
         *,
+        edge_index: Tensor | None = None,  # (2, E)
+        shift: Tensor | None = None,  # (E, 3)
         pairs: HalfPairs | None = None,
         cell: Tensor | None = None,  # (B, 3, 3)
         pbc: Tensor | None = None,  # (B, 3)
@@ -84,10 +87,10 @@ class CapturedPotential(nn.Module):
         """
         differentiable = torch.is_grad_enabled() and isinstance(pos, Tensor) and pos.requires_grad
         small = isinstance(z, Tensor) and z.device.type == "cpu" and 0 < z.numel() <= self.max_atoms
-        if differentiable or not small:
+        if differentiable or edge_index is not None or not small:
             with torch.set_grad_enabled(differentiable):
                 return self.model(
-                    z, pos, batch, pairs=pairs, cell=cell, pbc=pbc, charge=charge, num_graphs=num_graphs,
+                    z, pos, batch, edge_index=edge_index, shift=shift, pairs=pairs, cell=cell, pbc=pbc, charge=charge, num_graphs=num_graphs,
                     forces=forces, stress=stress,
                 )  # fmt: skip
         size = self.model.checked_size(

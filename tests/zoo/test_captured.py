@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from geomlib import InvalidInput, create_model
+from geomlib.layers import radius_graph
 from geomlib.zoo.captured import CapturedPotential
 
 
@@ -110,6 +111,20 @@ def test_large_and_empty_batches_go_to_the_model():
     assert replayed(z, pos, batch)["forces"].shape == (6, 3) and replayed.replay.recordings == 0
     empty = replayed(z[:0], pos[:0], batch[:0], num_graphs=2)
     assert empty["energy"].shape == (2,) and replayed.replay.recordings == 0
+
+
+def test_edges_and_gradients_go_to_the_model():
+    plain = model()
+    replayed = CapturedPotential(plain)
+    z, pos, batch = clusters([6])
+    edge_index, _ = radius_graph(pos, plain.cutoff)
+    torch.testing.assert_close(
+        replayed(z, pos, batch, edge_index=edge_index)["forces"], replayed(z, pos, batch)["forces"]
+    )
+    assert replayed.replay.recordings == 1
+    x = pos.clone().requires_grad_()
+    (force,) = torch.autograd.grad(-replayed(z, x, batch)["energy"].sum(), x)
+    torch.testing.assert_close(force, replayed(z, pos, batch)["forces"])
 
 
 def test_refusals():
