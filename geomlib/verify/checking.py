@@ -17,7 +17,7 @@ from geomlib.verify.derivatives import TOLERANCE, derivative_error
 from geomlib.verify.inputs import Draw, example_of, infer_types, invented, jittered, scaled
 from geomlib.verify.judge import Class, Collected, judge
 from geomlib.verify.moves import Move, batch_gap, batch_split, by_element, num_edges, num_nodes, strided
-from geomlib.verify.report import Report
+from geomlib.verify.report import Replay, Report
 from geomlib.verify.state import preserved_state, reseed
 from geomlib.verify.statistic import Evaluated, evaluate, run_trial
 from geomlib.verify.target import GRADIENT, Target
@@ -209,6 +209,7 @@ class _Run:
             breaks,
             tuple(self.failures),
             tuple([*self.warnings, *self.target.notes]),
+            replay=Replay(f"verify.check({self.name}, group={self.declared.group!r}, seed={self.seed})"),
         )
 
     def _first(self) -> Evaluated:

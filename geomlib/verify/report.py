@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
-from geomlib.errors import GeomlibError
+from geomlib.errors import GeomlibError, InvalidInput
 from geomlib.verify.statistic import HEADROOM
 
-__all__ = ["SCHEMA_VERSION", "SEVERITY", "EquivarianceError", "FieldResult", "Report"]
+__all__ = ["SCHEMA_VERSION", "SEVERITY", "EquivarianceError", "FieldResult", "Replay", "Report"]
 
 SCHEMA_VERSION = 1
 #: Verdicts from best to worst; the worst field decides.
@@ -18,6 +20,39 @@ _OK = ("EXACT", "APPROXIMATE")
 
 class EquivarianceError(GeomlibError, AssertionError):
     """A check failed; the message is the report."""
+
+
+class Replay(str):
+    """The line that gives the worst number again, and the call itself: ``print(r.replay)``, ``r.replay()``."""
+
+    __slots__ = ("_again",)
+    _again: Callable[[], Report] | None
+
+    def __new__(cls, text: str = "", again: Callable[[], Report] | None = None) -> Replay:
+        """Return the line, with the function that does what it says."""
+        line = super().__new__(cls, text)
+        line._again = again
+        return line
+
+    def __call__(self) -> Report:
+        """Run the worst trial again and return its report.
+
+        Raises:
+            InvalidInput: the report was read from a file, or was not made by `geomlib.verify.check`.
+        """
+        if self._again is None:
+            raise InvalidInput(f"this report cannot be run again from here; run {str(self)!r} instead.")
+        return self._again()
+
+    def worded(self, text: str) -> Replay:
+        """Return the same call under another line, for example that of the command."""
+        return Replay(text, self._again)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> str:
+        return str(self)
+
+    def __reduce__(self) -> tuple[type[str], tuple[str]]:
+        return str, (str(self),)
 
 
 @dataclass(frozen=True)
@@ -71,6 +106,13 @@ class Report:
         breaks: for every claimed break, the e64 / tau64 seen there (must be large).
         failures: claims that did not hold besides the fields.
         warnings: what was not tested, and suspicious inputs.
+        passes: subgroups that still hold, when the check failed.
+        fails: subgroups that do not.
+        advice: the sentence that they imply.
+        first_broken: first submodule in call order that is not equivariant, where there is one.
+        leaks: what is computed in a narrower type, with operation and module.
+        lie: error of every Lie generator by its name.
+        replay: the line that gives the worst number again; ``report.replay()`` runs it.
     """
 
     target: str
@@ -82,6 +124,13 @@ class Report:
     breaks: dict[str, float] = field(default_factory=_no_errors)
     failures: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    passes: tuple[str, ...] = ()
+    fails: tuple[str, ...] = ()
+    advice: str = ""
+    first_broken: str = ""
+    leaks: tuple[str, ...] = ()
+    lie: Mapping[str, float] = field(default_factory=_no_errors)
+    replay: Replay = field(default_factory=Replay)
 
     @property
     def verdict(self) -> str:
@@ -106,12 +155,6 @@ class Report:
         """Largest error in units of round-off; exact functions stay below 16."""
         return max((f.ratio for f in self.fields), default=float("nan"))
 
-    @property
-    def replay(self) -> str:
-        """The call that gives this report again."""
-        numbers = f"seed={self.seed}, trials={self.trials}"
-        return f"geomlib.verify.check({self.target}, group={self.group!r}, {numbers})"
-
     def raise_if_failed(self) -> Report:
         """Return the report itself, or raise.
 
@@ -125,7 +168,7 @@ class Report:
     def to_json(self) -> str:
         """Return the report as JSON with a schema version."""
         numbers = {"schema_version": SCHEMA_VERSION, "verdict": self.verdict, "ok": self.ok}
-        return json.dumps({**numbers, **asdict(self), "replay": self.replay}, indent=1)
+        return json.dumps({**numbers, **asdict(self)}, indent=1)
 
     def __str__(self) -> str:
         counts = ", ".join(f"{n} {name}" for name, n in self.components.items())
