@@ -1,20 +1,18 @@
-"""What a check found, as text and as JSON."""
+"""What a check found; the modules ``text``, ``serial`` and ``html`` write it down."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from geomlib.errors import GeomlibError, InvalidInput
-from geomlib.verify.statistic import HEADROOM
+from geomlib.verify.serial import SCHEMA_VERSION, SEVERITY, as_dict, to_text, write
+from geomlib.verify.text import text_of
 
 __all__ = ["SCHEMA_VERSION", "SEVERITY", "EquivarianceError", "FieldResult", "Replay", "Report"]
 
-SCHEMA_VERSION = 1
-#: Verdicts from best to worst; the worst field decides.
-SEVERITY = ("EXACT", "APPROXIMATE", "PRECISION LEAK", "VACUOUS", "BROKEN", "NONDETERMINISTIC", "NONFINITE")
 _OK = ("EXACT", "APPROXIMATE")
 
 
@@ -161,31 +159,31 @@ class Report:
         Raises:
             EquivarianceError: the verdict is neither EXACT nor APPROXIMATE.
         """
+        __tracebackhide__ = True  # pytest shows the caller's line
         if not self.ok:
             raise EquivarianceError(str(self))
         return self
 
-    def to_json(self) -> str:
-        """Return the report as JSON with a schema version."""
-        numbers = {"schema_version": SCHEMA_VERSION, "verdict": self.verdict, "ok": self.ok}
-        return json.dumps({**numbers, **asdict(self)}, indent=1)
+    def to_json(self, path: str | Path | None = None) -> str:
+        """Return the report as JSON that follows `geomlib.verify.serial.SCHEMA`, and write it if a path is given.
+
+        Raises:
+            InvalidInput: the folder of the path does not exist.
+        """
+        text = to_text(as_dict(self))
+        if path is not None:
+            write(path, text, "to_json")
+        return text
+
+    def to_html(self, path: str | Path) -> Path:
+        """Write the report as one HTML file, which needs no network and no script, and return its path.
+
+        Raises:
+            InvalidInput: the folder of the path does not exist.
+        """
+        from geomlib.verify.html import page
+
+        return write(path, page([as_dict(self)], f"{self.target}: {self.verdict}"), "to_html")
 
     def __str__(self) -> str:
-        counts = ", ".join(f"{n} {name}" for name, n in self.components.items())
-        lines = [f"{self.verdict}  {self.target} : {self.group}   seed {self.seed}   {counts}"]
-        rows = [("field", "type", "err f64", "err f32", "round-off f32", "verdict")]
-        for f in self.fields:
-            much = f.ratio > HEADROOM
-            times = f" ({f.ratio:.1e} x expected f64 round-off)" if much else f" ({f.ratio:.2g}x)"
-            rows.append((f.name, f.type, f"{f.e64:.1e}", f"{f.e32:.1e}", f"{f.d32:.1e}", f.verdict + times))
-        lines += [" " + "  ".join(cells) for cells in _aligned(rows)]
-        lines += [f" {f.name}: {f.reason} [{f.where}]" for f in self.fields if f.reason]
-        lines += [f" breaks {name}: {seen:.1e} x tolerance" for name, seen in self.breaks.items()]
-        lines += [f" failed: {text}" for text in self.failures]
-        lines += [f" warning: {text}" for text in self.warnings]
-        return "\n".join(line.rstrip() for line in lines)
-
-
-def _aligned(rows: list[tuple[str, ...]]) -> list[list[str]]:
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return [[cell.ljust(width) for cell, width in zip(row, widths, strict=True)] for row in rows]
+        return text_of(self)

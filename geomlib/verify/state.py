@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-__all__ = ["preserved_state", "reseed"]
+__all__ = ["default_dtype", "preserved_state", "reseed"]
 
 
 @contextmanager
@@ -38,6 +38,17 @@ def preserved_state() -> Generator[None, None, None]:
             random.setstate(python)
             warnings.filters[:] = filters  # pyright: ignore[reportIndexIssue]
             getattr(warnings, "_filters_mutated", _nothing)()
+
+
+@contextmanager
+def default_dtype(dtype: torch.dtype) -> Generator[None, None, None]:
+    """Set the default dtype inside the block: nothing that is tested should depend on it."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 def reseed(seed: int) -> None:
