@@ -253,7 +253,7 @@ def test_more_wrong_usage() -> None:
 def test_report() -> None:
     good, bad = check(Scale()), check(torch.tanh, "O(3)", "vector", "vector")
     assert good.raise_if_failed() is good
-    with pytest.raises(EquivarianceError, match=r"BROKEN  tanh : O\(3\)   seed 0   12 proper, 12 improper"):
+    with pytest.raises(EquivarianceError, match=r"BROKEN  tanh : O\(3\)   seed 0   24 trials \(12 proper"):
         bad.raise_if_failed()
     table = json.loads(bad.to_json())
     assert table["schema_version"] == 1 and table["verdict"] == "BROKEN" and table["ok"] is False
