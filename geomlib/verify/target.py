@@ -3,8 +3,8 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -12,13 +12,22 @@ from torch import Tensor, nn
 
 from geomlib.algebra.symmetry import TensorType
 from geomlib.errors import InvalidInput
+from geomlib.verify.arguments import call
+from geomlib.verify.copies import in_float32, in_float64
 from geomlib.verify.values import Leaves, Tree, leaves, map_leaves, narrowed, outputs_of, replaced
 
-__all__ = ["GRADIENT", "Target", "gradient_type"]
+__all__ = ["COTANGENT", "GRADIENT", "Target", "gradient_type"]
 
 #: Prefix of the outputs that are gradients.
 GRADIENT = "d/d "
-_COTANGENT = "cotangent of "
+#: Prefix of the inputs that gradients are formed with: one random weight per output.
+COTANGENT = "cotangent of "
+#: How torch words that two floating types met.
+_MIXED = ("same dtype", "expected scalar type", "must have the same", "dtype", "Input type")
+
+
+def _plain() -> AbstractContextManager[object]:
+    return nullcontext()
 
 
 class Target:
@@ -38,35 +47,44 @@ class Target:
         self.notes: list[str] = []
         #: Outputs that were attached to a graph when gradients were last taken.
         self.differentiable: set[str] = set()
-        if not isinstance(function, nn.Module):
-            self._wide: Callable[..., Any] = function
-            self._narrow: Callable[..., Any] = function
-            return
-        wide = copy.deepcopy(function).double().eval()
-        with torch.no_grad():
-            for parameter in wide.parameters():
-                parameter.copy_(parameter.float().double())
-        self._wide, self._narrow = wide, copy.deepcopy(wide).float().eval()
+        #: Entered around every float64 evaluation; replaced by what watches or changes its operations.
+        self.watch: Callable[[], AbstractContextManager[object]] = _plain
+        self._copies = in_float64(function)
+        self._wide, self._narrow = self._copies.function, in_float32(self._copies).function
+        self._ran = False
 
-    def wide(self, tree: Tree) -> Leaves:
+    @property
+    def modules(self) -> dict[str, nn.Module]:
+        """Modules of the float64 copy by the name under which the callable knows them, ``""`` for itself."""
+        return self._copies.modules
+
+    @property
+    def constants(self) -> dict[str, Tensor]:
+        """Tensors outside modules that the float64 copy uses."""
+        return self._copies.constants
+
+    def wide(self, tree: Tree, *, gradients: bool | None = None) -> Leaves:
         """Return the float64 outputs for float64 inputs."""
-        return self._evaluate(self._wide, map_leaves(tree, lambda _, x: x.detach().clone()))
+        fresh = map_leaves(tree, lambda _, x: x.detach().clone())
+        with self.watch():
+            return self._evaluate(self._wide, fresh, self.gradients if gradients is None else gradients)
 
-    def narrow(self, tree: Tree) -> Leaves:
+    def narrow(self, tree: Tree, *, gradients: bool | None = None) -> Leaves:
         """Return the outputs of the float32 copy on inputs rounded to float32."""
-        return self._evaluate(self._narrow, narrowed(tree))
+        return self._evaluate(self._narrow, narrowed(tree), self.gradients if gradients is None else gradients)
 
     def raw(self, tree: Tree) -> Leaves:
         """Return the float64 outputs as computed: on these very tensors, attached to their graph."""
-        return outputs_of(self._call(self._wide, tree))
+        with self.watch():
+            return self._outputs(self._wide, tree)
 
     def with_cotangents(self, tree: Tree, generator: torch.Generator) -> Tree:
         """Return the inputs with one random cotangent per output, from which gradients are formed."""
         if not self.gradients:
             return tree
-        found = outputs_of(self._call(self._wide, map_leaves(tree, lambda _, x: x.detach().clone())))
+        found = self.raw(map_leaves(tree, lambda _, x: x.detach().clone()))
         random = {
-            _COTANGENT + name: torch.randn(out.shape, generator=generator).double().to(out.device)
+            COTANGENT + name: torch.randn(out.shape, generator=generator).double().to(out.device)
             for name, out in found.items()
             if out.is_floating_point()
         }
@@ -74,34 +92,58 @@ class Target:
 
     def pairing(self, tree: Tree) -> tuple[float, float]:
         """Return the sum of outputs times cotangents, whose derivative the gradients are, and its bound."""
-        found = outputs_of(self._call(self._wide, map_leaves(tree, lambda _, x: x.detach().clone())))
-        pairs = [(found[n].detach().double(), tree[_COTANGENT + n]) for n in sorted(self.differentiable)]
+        found = self.raw(map_leaves(tree, lambda _, x: x.detach().clone()))
+        pairs = [(found[n].detach().double(), tree[COTANGENT + n]) for n in sorted(self.differentiable)]
         value = sum(float((x * c).sum()) for x, c in pairs)
         return value, sum(float(torch.linalg.vector_norm(x) * torch.linalg.vector_norm(c)) for x, c in pairs)
 
     def cotangent_types(self, outputs: Mapping[str, TensorType]) -> dict[str, TensorType]:
         """Return the types of the cotangents: the duals of the outputs, equal for orthogonal groups."""
-        return {_COTANGENT + name: gradient_type(t) for name, t in outputs.items()}
+        return {COTANGENT + name: gradient_type(t) for name, t in outputs.items()}
 
-    def _call(self, function: Callable[..., Any], tree: Tree) -> Any:
-        arguments = {name: value for name, value in tree.items() if not name.startswith(_COTANGENT)}
-        if all(name.isdigit() for name in arguments):
-            return function(*(arguments[name] for name in sorted(arguments, key=int)))
-        return function(**arguments)
-
-    def _evaluate(self, function: Callable[..., Any], tree: Tree) -> Leaves:
-        if not self.gradients:
-            return {name: out.detach() for name, out in outputs_of(self._call(function, tree)).items()}
-        wrt = {
-            path: x.requires_grad_()
+    def variables(self, tree: Tree) -> Leaves:
+        """Return the inputs that gradients are taken of."""
+        return {
+            path: x
             for path, x in leaves(tree).items()
             if x.is_floating_point() and path in self.types and self.types[path].kind != "index"
         }
+
+    def graph(self, tree: Tree) -> tuple[Leaves, Leaves, Tensor | None]:
+        """Return differentiable inputs, float64 outputs, and the sum of outputs times cotangents (or ``None``)."""
+        fresh = map_leaves(tree, lambda _, x: x.detach().clone())
+        wrt = {path: x.requires_grad_() for path, x in self.variables(fresh).items()}
+        with torch.enable_grad(), self.watch():
+            found = self._outputs(self._wide, replaced(fresh, wrt))
+            pairs = [(x, tree[COTANGENT + n]) for n, x in found.items() if x.requires_grad and COTANGENT + n in tree]
+            total = sum(((x * c.to(x)).sum() for x, c in pairs), torch.zeros((), dtype=torch.float64))
+        return wrt, found, total if pairs else None
+
+    def _outputs(self, function: Callable[..., Any], tree: Tree) -> Leaves:
+        arguments = {name: value for name, value in tree.items() if not name.startswith(COTANGENT)}
+        if self._ran:
+            return outputs_of(call(function, arguments))
+        try:
+            found = outputs_of(call(function, arguments))
+        except RuntimeError as error:
+            if not any(words in str(error) for words in _MIXED):
+                raise
+            raise InvalidInput(
+                f"verify: the target fails on float64 inputs ({str(error).splitlines()[0]}). It must follow the "
+                "dtype of its inputs: pass the module itself, and make constants with `.to(x)`."
+            ) from error
+        self._ran = True
+        return found
+
+    def _evaluate(self, function: Callable[..., Any], tree: Tree, gradients: bool) -> Leaves:
+        if not gradients:
+            return {name: out.detach() for name, out in self._outputs(function, tree).items()}
+        wrt = {path: x.requires_grad_() for path, x in self.variables(tree).items()}
         with torch.enable_grad():
-            found = outputs_of(self._call(function, replaced(tree, wrt)))
-        attached = [name for name, out in found.items() if out.requires_grad and _COTANGENT + name in tree]
+            found = self._outputs(function, replaced(tree, wrt))
+        attached = [name for name, out in found.items() if out.requires_grad and COTANGENT + name in tree]
         self.differentiable = set(attached)
-        pairs = [(found[name], tree[_COTANGENT + name].detach().to(found[name])) for name in attached]
+        pairs = [(found[name], tree[COTANGENT + name].detach().to(found[name])) for name in attached]
         for name, (out, c) in zip(attached, pairs, strict=True):
             if out.shape != c.shape:
                 raise InvalidInput(

@@ -3,6 +3,7 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeAlias, cast
@@ -11,9 +12,22 @@ from torch import Tensor
 
 from geomlib.errors import InvalidInput
 
-__all__ = ["Leaves", "Tree", "leaves", "map_leaves", "narrowed", "outputs_of", "replaced", "rounded"]
+__all__ = [
+    "Leaves",
+    "Tree",
+    "is_graph",
+    "last_name",
+    "leaves",
+    "map_leaves",
+    "narrowed",
+    "outputs_of",
+    "replaced",
+    "rounded",
+    "with_entries",
+]
 
-#: Keyword arguments of the target: tensors, containers of tensors, or anything else (passed on as is).
+#: Arguments of the target, tensors, containers of tensors, or anything else (passed on as is): by keyword, by
+#: position (``"0"``, ``"1"``), or a single container under ``""``, whose tensors then keep their own names.
 Tree: TypeAlias = "dict[str, Any]"
 #: Tensors by dotted path, ``pos`` or ``pairs.i``.
 Leaves: TypeAlias = "dict[str, Tensor]"
@@ -51,29 +65,56 @@ def narrowed(tree: Tree) -> Tree:
 
 
 def outputs_of(result: Any) -> Leaves:
-    """Return the tensors of a result by name: ``out``, the position in a tuple, or the key in a dict.
+    """Return the tensors of a result by name: ``out``, the position in a tuple, or the key in a container.
 
     Raises:
         InvalidInput: the result holds no tensor.
     """
     if isinstance(result, Tensor):
         return {"out": result}
-    if isinstance(result, Mapping):
-        found = leaves(dict(cast("Mapping[str, Any]", result)))
-    elif isinstance(result, (list, tuple)):
-        found = leaves({str(i): value for i, value in enumerate(cast("tuple[Any, ...]", result))})
-    else:
-        found = {}
+    found = {} if result is None else leaves({"": result})
+    found.pop("", None)
     if not found:
         raise InvalidInput(
-            f"verify: the target returned {type(result).__name__}, expected tensors: one, a tuple or a dict."
+            f"verify: the target returned {type(result).__name__}, expected tensors: one, a tuple or a dict. "
+            "Wrap it, for example `lambda x: torch.as_tensor(f(x))`, or name the attribute that holds the tensor."
         )
     return found
+
+
+def last_name(path: str) -> str:
+    """Return the last part of a path, the name that the tensor goes by: ``pos`` of ``0.pos``."""
+    return path.rpartition(".")[2]
+
+
+def with_entries(tree: Tree, new: Mapping[str, Any]) -> Tree:
+    """Return a copy of a tree in which entries of these last names are exchanged, tensors or not."""
+
+    def change(path: str, value: Any) -> Any:
+        return new.get(last_name(path), value)
+
+    return cast(Tree, _rebuild(tree, "", change, everything=True))
+
+
+def is_graph(value: Any) -> bool:
+    """Return whether a value is a ``Data``, ``Batch`` or ``HeteroData`` of PyG, which is not imported for this."""
+    return any(c.__module__.startswith("torch_geometric.data") for c in type(value).__mro__) and hasattr(value, "stores")
+
+
+def _graph_items(value: Any) -> Iterator[tuple[str, str, Any, Any]]:
+    """Yield path, name, tensor and store of everything that a PyG graph holds."""
+    for store in value.stores:
+        key = getattr(store, "_key", None)
+        prefix = "" if key is None else f"{'__'.join(key) if isinstance(key, tuple) else key}."
+        for name, found in list(store.items()):
+            yield prefix + str(name), str(name), found, store
 
 
 def _children(value: Any) -> Iterator[tuple[str, Any]] | None:
     if isinstance(value, Mapping):
         return ((str(k), v) for k, v in cast("Mapping[str, Any]", value).items())
+    if is_graph(value):
+        return ((path, found) for path, _, found, _ in _graph_items(value))
     if isinstance(value, tuple) and hasattr(value, "_fields"):
         return ((name, getattr(value, name)) for name in cast("tuple[str, ...]", value._fields))  # type: ignore[attr-defined]
     if isinstance(value, (list, tuple)):
@@ -92,13 +133,25 @@ def _walk(value: Any, path: str) -> Iterator[tuple[str, Any]]:
         yield from _walk(child, f"{path}.{name}" if path else name)
 
 
-def _rebuild(value: Any, path: str, change: Callable[[str, Tensor], Tensor]) -> Any:
+def _rebuild(value: Any, path: str, change: Callable[[str, Any], Any], *, everything: bool = False) -> Any:
     if isinstance(value, Tensor):
         return change(path, value)
     children = _children(value)
     if children is None:
-        return value
-    new = {name: _rebuild(child, f"{path}.{name}" if path else name, change) for name, child in children}
+        return change(path, value) if everything else value
+
+    def rebuilt(name: str, child: Any) -> Any:
+        return _rebuild(child, f"{path}.{name}" if path else name, change, everything=everything)
+
+    if is_graph(value):
+        made = copy.copy(value)
+        for name, key, child, store in _graph_items(made):
+            store[key] = rebuilt(name, child)
+        for store in made.stores if everything else ():
+            if "_num_graphs" in vars(store):  # what Batch.num_graphs returns
+                vars(store)["_num_graphs"] = change("num_graphs", vars(store)["_num_graphs"])
+        return made
+    new = {name: rebuilt(name, child) for name, child in children}
     if isinstance(value, Mapping):
         return dict(zip(cast("Mapping[Any, Any]", value), new.values(), strict=True))
     if isinstance(value, tuple) and hasattr(value, "_fields"):
