@@ -92,7 +92,8 @@ def load_model(path: str | Path, *, device: str | torch.device | None = None) ->
     from geomlib.zoo.registry import create_model
 
     try:
-        model = create_model(**config).to(dtype)
+        with torch.random.fork_rng(devices=[]):  # initial weights, about to be replaced
+            model = create_model(**config).to(dtype)
         _restore(model, tensors)
     except (GeomlibError, RuntimeError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path}: the stored model cannot be rebuilt: {error}") from error

@@ -195,3 +195,11 @@ def test_the_hash_is_the_documented_one(tmp_path):
     header = json.loads(blob[8 : 8 + int.from_bytes(blob[:8], "little")])["__metadata__"]["geomlib"]
     assert json.loads(header)["sha256"] == digest and blob.count(digest.encode()) == 1
     assert hashlib.sha256(blob.replace(digest.encode(), b"0" * 64)).hexdigest() == digest
+
+
+def test_loading_draws_no_random_numbers(tmp_path):
+    torch.manual_seed(0)
+    save_model(small_model(), tmp_path / "m.safetensors")
+    before = torch.get_rng_state()
+    load_model(tmp_path / "m.safetensors")
+    assert torch.equal(before, torch.get_rng_state())
