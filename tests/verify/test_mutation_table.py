@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 import pytest
@@ -70,7 +70,7 @@ LEAKS = ("bfloat16 cast", "float32 cast inside float64")
 LEAK_FINDER = pytest.mark.xfail(strict=True, reason="leak finder")
 
 
-@lru_cache(maxsize=None)
+@cache
 def _report(name: str) -> Report:
     network = reference_network(**ROWS[name].fault)
     return check(network, GROUP, INPUTS, OUTPUTS, example=EXAMPLE, trials=8)
