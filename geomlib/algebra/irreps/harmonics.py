@@ -1,0 +1,157 @@
+"""Real spherical harmonics by recursion, in plain torch."""
+
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from geomlib.algebra.irreps.irreps import Irreps
+from geomlib.errors import InvalidInput
+
+__all__ = ["NORMALIZATIONS", "degrees_of", "direction", "solid_harmonics", "spherical_harmonics"]
+
+NORMALIZATIONS = ("component", "norm", "integral")
+
+
+def spherical_harmonics(
+    l: int | Sequence[int] | str | Irreps,
+    x: Tensor,  # (..., 3)
+    normalize: bool = True,
+    normalization: str = "component",
+) -> Tensor:  # (..., sum of 2l + 1)
+    r"""Return real spherical harmonics of vectors.
+
+    .. math:: Y_{lm}(x) = N_{l|m|}\, Q_l^{|m|}(x)\, \{\sqrt2\, s_{|m|},\; 1,\; \sqrt2\, c_m\}, \qquad c_m + i s_m = (z + ix)^m
+
+    with the polar axis y, components m = -l..l (degree 1 is proportional to (x, y, z)) and no Condon-Shortley phase: the
+    convention of e3nn. Derivatives of any order come from autograd.
+
+    **Group** O(3): degree l transforms as the irrep l with parity (-1)^l. **Shapes** ``x`` (..., 3) to (..., sum 2l+1).
+
+    Args:
+        l: a degree, several, or irreps whose parity is that of spherical harmonics.
+        x: vectors.
+        normalize: evaluate at x/|x|; the zero vector gives 0 for l > 0, with finite gradients.
+        normalization: of :math:`\|Y_l\|` on unit vectors: ``"component"`` :math:`\sqrt{2l+1}`, ``"norm"`` 1,
+            ``"integral"`` orthonormal on the sphere.
+
+    Raises:
+        InvalidInput: shape, type, degree or normalisation.
+
+    >>> spherical_harmonics(1, torch.tensor([3.0, 0.0, 4.0]), normalization="norm")
+    tensor([0.6000, 0.0000, 0.8000])
+    """
+    degrees = degrees_of(l)
+    if x.dim() < 1 or x.shape[-1] != 3 or not x.is_floating_point():
+        raise InvalidInput(
+            f"spherical_harmonics: expected floating vectors (..., 3), got {x.dtype} of shape {tuple(x.shape)}."
+        )
+    if normalization not in NORMALIZATIONS:
+        raise InvalidInput(f"normalization={normalization!r}: expected one of {', '.join(NORMALIZATIONS)}.")
+    if not degrees:
+        return x.new_zeros(*x.shape[:-1], 0)
+    values = solid_harmonics(max(degrees), direction(x) if normalize else x)
+    scale = {d: _scale(d, normalization) for d in set(degrees)}
+    return torch.cat([scale[d] * values[..., d * d : (d + 1) ** 2] for d in degrees], dim=-1)
+
+
+def degrees_of(l: int | Sequence[int] | str | Irreps) -> list[int]:
+    """Return the degrees named by an integer, a sequence or irreps.
+
+    Raises:
+        InvalidInput: a negative degree, or an irrep with a parity that spherical harmonics do not have.
+
+    >>> degrees_of("2x0e+1o")
+    [0, 0, 1]
+    """
+    if isinstance(l, int):
+        found = [l]
+    elif isinstance(l, (str, Irreps)):
+        irreps = Irreps(l)
+        for block in irreps:
+            if block.ir.p != (-1) ** block.ir.l:
+                raise InvalidInput(
+                    f"spherical harmonics of degree {block.ir.l} have the other parity than {block.ir}."
+                )
+        found = [block.ir.l for block in irreps for _ in range(block.mul)]
+    else:
+        found = [int(d) for d in l]
+    if any(d < 0 for d in found):
+        raise InvalidInput(f"spherical harmonics: degrees {found} must not be negative.")
+    return found
+
+
+def direction(x: Tensor) -> Tensor:  # (..., 3) -> (..., 3)
+    """Return x/|x|, for the smallest and largest numbers too, and x itself where it is zero."""
+    largest = x.detach().abs().amax(-1, keepdim=True)
+    zero = largest == 0
+    scaled = x / torch.where(zero, torch.ones_like(largest), largest)
+    # A norm has no second derivative at zero: it is taken elsewhere.
+    somewhere = torch.where(zero, torch.ones_like(scaled), scaled)
+    length = torch.linalg.vector_norm(somewhere, dim=-1, keepdim=True)
+    return scaled / torch.where(zero, torch.ones_like(length), length)
+
+
+def solid_harmonics(lmax: int, x: Tensor) -> Tensor:  # (..., 3) -> (..., (lmax + 1)^2)
+    r"""Return the solid harmonics :math:`r^l Y_{lm}`, orthonormal on the unit sphere, of all degrees up to ``lmax``.
+
+    .. math:: Q_m^m = (2m-1)!!, \quad Q_{m+1}^m = (2m+1)\,y\,Q_m^m, \quad
+              (l-m)\,Q_l^m = (2l-1)\,y\,Q_{l-1}^m - (l+m-1)\,r^2\,Q_{l-2}^m
+
+    The factor :math:`N_{lm}` is part of the recursion, so that no intermediate grows with l.
+    """
+    a, y, b = x.unbind(-1)
+    r2 = (x * x).sum(-1)
+    one = torch.ones_like(y)
+    cosine, sine = [one], [torch.zeros_like(y)]
+    for _ in range(lmax):
+        c, s = cosine[-1], sine[-1]
+        cosine.append(c * b - s * a)
+        sine.append(c * a + s * b)
+    columns: list[Tensor | None] = [None] * (lmax + 1) ** 2
+    for m in range(lmax + 1):
+        previous, current = None, _start(m) * one
+        for l in range(m, lmax + 1):
+            if l > m:
+                first, second = _recursion(l, m)
+                following = first * y * current
+                if previous is not None:
+                    following = following - second * r2 * previous
+                previous, current = current, following
+            if m:
+                columns[l * l + l + m] = current * cosine[m]
+                columns[l * l + l - m] = current * sine[m]
+            else:
+                columns[l * l + l] = current
+    return torch.stack([c for c in columns if c is not None], dim=-1)
+
+
+@functools.cache
+def _start(m: int) -> float:
+    """Return (sqrt 2 if m) N_mm (2m - 1)!!, with N_lm^2 = (2l+1)/4pi (l-m)!/(l+m)!."""
+    square = (2 * m + 1) / (4 * math.pi) * (2 if m else 1)
+    for k in range(1, m + 1):
+        square *= (2 * k - 1) / (2 * k)
+    return math.sqrt(square)
+
+
+@functools.cache
+def _recursion(l: int, m: int) -> tuple[float, float]:
+    """Return the factors of y N Q_{l-1} and r^2 N Q_{l-2} in N Q_l."""
+    ratio = (2 * l + 1) / ((l - m) * (l + m))
+    first = math.sqrt(ratio * (2 * l - 1))
+    second = math.sqrt(ratio * (l - m - 1) * (l + m - 1) / (2 * l - 3)) if l > m + 1 else 0.0
+    return first, second
+
+
+@functools.cache
+def _scale(l: int, normalization: str) -> float:
+    """Return the factor that takes orthonormal harmonics of degree l to the normalisation."""
+    if normalization == "integral":
+        return 1.0
+    return math.sqrt(4 * math.pi / (2 * l + 1 if normalization == "norm" else 1))
