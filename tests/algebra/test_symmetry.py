@@ -45,7 +45,7 @@ def test_against_e3nn_dimensions() -> None:
     [
         ("vectr", "'vector'"), ("node:pseudo", "'pseudo"), ("nod:vector", "'node'"),
         ("tensor(x)", "'tensor(2)'"),
-        ("8x0e4x1o", "not a term"), ("1x3o", "above 2"), ("4x1", "not a term"), ("", "unknown kind"),
+        ("8x0e4x1o", "not a term"), ("1x12o", "above 11"), ("4x1", "not a term"), ("", "unknown kind"),
     ],
 )  # fmt: skip
 def test_errors_suggest(text: str, hint: str) -> None:
