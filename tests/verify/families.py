@@ -176,7 +176,7 @@ def _schnet() -> nn.Module:
     return SchNet(32, 32, 3, 20, CUTOFF, interaction_graph=all_pairs)
 
 
-def _tensornet(group: str = "O(3)") -> nn.Module:
+def tensornet(group: str = "O(3)") -> nn.Module:
     return TensorNet(16, 2, num_radial=8, cutoff=CUTOFF, max_z=ELEMENTS, group=group)
 
 
@@ -190,7 +190,7 @@ def _in_float64(build: Callable[[], nn.Module]) -> Callable[[], nn.Module]:
 
 FAMILIES: dict[str, Callable[[], nn.Module]] = {
     "SchNet": _schnet,
-    "TensorNet": _tensornet,
+    "TensorNet": tensornet,
     "e3nn messages": _in_float64(NequIPStyle),
     "e3nn many-body": _in_float64(ManyBody),
 }

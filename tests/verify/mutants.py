@@ -459,7 +459,7 @@ def _(faulty: bool) -> Subject:
         return family("TensorNet", 1e-5)
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        handed = families._tensornet("SO(3)")
+        handed = families.tensornet("SO(3)")
     return family("TensorNet", 1e-5, model=handed)
 
 
