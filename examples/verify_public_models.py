@@ -147,6 +147,9 @@ def cayley_table() -> Tensor:  # (8, 8, 8)
 class GeometricProductLayer(nn.Module):
     """Ruhe et al., Clifford group equivariant neural networks, arXiv 2305.11141: weighted geometric products."""
 
+    grade: Tensor  # (8,)
+    table: Tensor  # (8, 8, 8)
+
     def __init__(self, channels: int = 4):
         """Build a linear map by grade and one weight per channel and triple of grades."""
         super().__init__()
