@@ -64,8 +64,8 @@ class RadialBasis(Float64Buffers):
         return Symmetry("E(3)*S_n", inputs={"r": "edge:inv"}, outputs="edge:inv")
 
     def extra_repr(self) -> str:
-        """Return size, cutoff and envelope."""
-        return f"{self.num_radial} functions, cutoff {self.cutoff} Å, {self.envelope_name} envelope"
+        """Return the types, cutoff and envelope."""
+        return f"distances -> {self.num_radial}x0e, cutoff {self.cutoff} Å, {self.envelope_name} envelope"
 
 
 class ExpNormalBasis(RadialBasis):

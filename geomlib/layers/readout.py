@@ -49,6 +49,10 @@ class CartesianReadout(nn.Module):
         """Return an instance and one set of inputs."""
         return cls(8), {"x": torch.randn(6, 9, 8, generator=generator)}
 
+    def extra_repr(self) -> str:
+        """Return the types."""
+        return f"{self.channels}x(0e+1o+2e) -> {self.channels}x0e"
+
 
 class ScalarHead(nn.Module):
     r"""One number per atom: :math:`e_i = L_2\,\mathrm{silu}(L_1 x_i)`, with Xavier weights and zero biases.
@@ -61,6 +65,7 @@ class ScalarHead(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
+        self.channels = channels
         layers = [nn.Linear(channels, channels // 2), nn.Linear(channels // 2, 1)]
         self.linears = nn.ModuleList(layers)
         for linear in layers:
@@ -81,6 +86,10 @@ class ScalarHead(nn.Module):
         """Return an instance and one set of inputs."""
         return cls(8), {"x": torch.randn(6, 8, generator=generator)}
 
+    def extra_repr(self) -> str:
+        """Return the types."""
+        return f"{self.channels}x0e -> 0e"
+
 
 class VectorHead(nn.Module):
     r"""One polar vector per atom, from the antisymmetric parts.
@@ -98,6 +107,7 @@ class VectorHead(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
+        self.channels = channels
         self.gate = nn.Linear(channels, channels)
         self.mix = nn.Linear(channels, channels, bias=False)
 
@@ -119,6 +129,10 @@ class VectorHead(nn.Module):
         x = torch.randn(6, 9, 8, generator=generator)
         return cls(8), {"x": x, "invariants": torch.randn(6, 8, generator=generator)}
 
+    def extra_repr(self) -> str:
+        """Return the types."""
+        return f"{self.channels}x(0e+1o+2e), {self.channels}x0e -> 1o"
+
 
 class SymmetricHead(nn.Module):
     r"""One symmetric 3x3 matrix per atom, :math:`T_i = \sum_c g_c(x_i)(W_0 I_i \mathbb 1 + W_2 S_i)_c`.
@@ -132,6 +146,7 @@ class SymmetricHead(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
+        self.channels = channels
         self.gate = nn.Linear(channels, 2 * channels)
         self.weight = part_weight(channels)
 
@@ -154,3 +169,7 @@ class SymmetricHead(nn.Module):
         """Return an instance and one set of inputs."""
         x = torch.randn(6, 9, 8, generator=generator)
         return cls(8), {"x": x, "invariants": torch.randn(6, 8, generator=generator)}
+
+    def extra_repr(self) -> str:
+        """Return the types."""
+        return f"{self.channels}x(0e+1o+2e), {self.channels}x0e -> 0e+2e"
