@@ -13,18 +13,38 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from geomlib.verify.checking import check
+    from geomlib.verify.inferring import InferReport, infer
+    from geomlib.verify.locating import LocateReport, LocateRow, locate
     from geomlib.verify.mutants import mutant
     from geomlib.verify.report import EquivarianceError, FieldResult, Report
     from geomlib.verify.walk import Subject, subjects
 
-__all__ = ["EquivarianceError", "FieldResult", "Report", "Subject", "check", "mutant", "subjects"]
+__all__ = [
+    "EquivarianceError",
+    "FieldResult",
+    "InferReport",
+    "LocateReport",
+    "LocateRow",
+    "Report",
+    "Subject",
+    "check",
+    "infer",
+    "locate",
+    "mutant",
+    "subjects",
+]
 
 # Loaded on first use, so that ``geomlib verify --help`` does not wait for torch.
 _LAZY = {
     "check": "checking",
+    "infer": "inferring",
+    "locate": "locating",
     "mutant": "mutants",
     "EquivarianceError": "report",
     "FieldResult": "report",
+    "InferReport": "inferring",
+    "LocateReport": "locating",
+    "LocateRow": "locating",
     "Report": "report",
     "Subject": "walk",
     "subjects": "walk",
