@@ -107,7 +107,7 @@ def _inferred(
 
     if "target" in inspect.signature(infer_types).parameters:
         return infer_types(target, base, given)
-    return infer_types(base, given)
+    return infer_types(base, given)  # pyright: ignore[reportCallIssue, reportArgumentType]
 
 
 def _source(tool: str, name: str, target: Any, types: Mapping[str, TensorType], example: Any) -> Draw:

@@ -180,17 +180,20 @@ def test_a_sorted_row_is_not_linear_in_permutations_of_more_than_itself():
 
 
 def test_multivectors_by_grade():
-    inputs = ("mv(3,0,0)", "mv(3,0,0)")
+    generator = torch.Generator().manual_seed(0)
+    inputs = {"x": "mv(3,0,0)", "y": "mv(3,0,0)"}
+    example = {"x": torch.randn(20, 8, generator=generator), "y": torch.randn(20, 8, generator=generator)}
 
     def grade_one_times_norm(x, y):
         return x[:, 1:4] * y.square().sum(-1, keepdim=True)
 
-    assert (
-        verify.infer(lambda x, y: x + 2 * y, inputs, "Pin(3,0,0)").irreps
-        == "1xgrade0+1xgrade1+1xgrade2+1xgrade3"
-    )
-    assert verify.infer(grade_one_times_norm, inputs, "Pin(3,0,0)").irreps == "1xgrade1"
-    assert verify.infer(lambda x, y: x[:, 4:7], inputs, "O(3)", characters="irreps").irreps == "1x1e"
+    def grades(layer, group="Pin(3,0,0)", **options):
+        return verify.infer(layer, inputs, group, example=example, **options).irreps
+
+    assert grades(lambda x, y: x + 2 * y) == "1xgrade0+1xgrade1+1xgrade2+1xgrade3"
+    assert grades(grade_one_times_norm) == "1xgrade1"
+    assert grades(lambda x, y: x[:, 4:7], "O(3)") == "1xgrade2"
+    assert grades(lambda x, y: x[:, 4:7], "O(3)", characters="irreps") == "1x1e"
 
 
 @pytest.mark.parametrize(
