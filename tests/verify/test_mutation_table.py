@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from geomlib.verify import Report, check
+from geomlib.verify import Report, check, locate
 from tests.verify.reference_network import EXAMPLE, GROUP, HIDDEN, INPUTS, OUTPUTS, reference_network
 
 FAULT = "layers.1.fault"
@@ -22,7 +22,7 @@ EDGES = "layers.1.edges"
 class Row:
     """One row: the fault, the error it truly causes (``None`` where there is none), the verdict, the place."""
 
-    fault: dict[str, Callable[[Tensor], Tensor]]
+    fault: dict[str, Any]
     e64: float | None
     verdict: str
     where: str | None = None
@@ -62,9 +62,9 @@ ROWS = {
     "output x 1e-5, with ReLU": Row(
         {"fault": torch.relu, "last": lambda x: 1e-5 * x}, 1.6e-1, "BROKEN", FAULT
     ),
-    "all NaN": Row({"last": lambda x: x * float("nan")}, None, "NONFINITE"),
-    "constant output": Row({"last": lambda x: torch.ones_like(x)}, None, "VACUOUS"),
-    "clamp(-1, 1)": Row({"fault": lambda x: x.clamp(-1, 1)}, None, "BROKEN"),
+    "all NaN": Row({"last": lambda x: x * float("nan")}, None, "NONFINITE", "last"),
+    "constant output": Row({"last": lambda x: torch.eye(4).to(x)[0].expand_as(x)}, None, "VACUOUS", "last"),
+    "clamp(-1, 1)": Row({"fault": lambda x: x.clamp(-1, 1)}, None, "BROKEN", FAULT),
 }
 LEAKS = ("bfloat16 cast", "float32 cast inside float64")
 LEAK_FINDER = pytest.mark.xfail(strict=True, reason="leak finder")
@@ -101,6 +101,12 @@ def test_the_clamp_shows_at_other_amplitudes_only() -> None:
     assert all(
         f.where.startswith("amplitude") for f in _report("clamp(-1, 1)").fields if f.verdict == "BROKEN"
     )
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_the_first_broken_submodule_is_named(name: str) -> None:
+    found = locate(reference_network(**ROWS[name].fault), GROUP, INPUTS, example=EXAMPLE)
+    assert found.first_broken == ROWS[name].where, str(found)
 
 
 @LEAK_FINDER
