@@ -12,7 +12,7 @@ test never misses the reflections by chance.
 from __future__ import annotations
 
 from geomlib.algebra.groups.automorphisms import Automorphisms
-from geomlib.algebra.groups.base import Group, stratified
+from geomlib.algebra.groups.base import ENUMERATED, Group, stratified
 from geomlib.algebra.groups.classical import GeneralLinear, Indefinite, Symplectic, metric, symplectic_form
 from geomlib.algebra.groups.element import Element, Flow, compose, contragredient, inverse
 from geomlib.algebra.groups.euclidean import AxisRotations, Euclidean, Scalings, haar_orthogonal, rotation
@@ -24,6 +24,7 @@ from geomlib.algebra.groups.product import Product
 from geomlib.algebra.groups.versors import Versors
 
 __all__ = [
+    "ENUMERATED",
     "EXAMPLES",
     "Automorphisms",
     "AxisRotations",

@@ -61,10 +61,14 @@ class Product(Group):
 
     def special(self, generator: Generator) -> list[Element]:
         """Return the special elements of each factor in turn, the other factors at the identity."""
-        e = self.identity()
-        found = [replace(compose(e, g), label=g.label) for f in self.factors for g in f.special(generator)]
-        identities = [g for g in found if g.label == "identity"]
-        return [*identities[:1], *(g for g in found if g.label != "identity")]
+        e, found = self.identity(), dict[str, Element]()
+        for f in self.factors:
+            for g in f.special(generator):
+                label = g.label if g.label not in found or g.label == "identity" else f"{g.label} of {f.name}"
+                if label not in found:
+                    found[label] = replace(compose(e, g), label=label)
+        identities = [g for g in found.values() if g.label == "identity"]
+        return [*identities, *(g for g in found.values() if g.label != "identity")]
 
     def generators(self) -> list[Flow]:
         """Return the flows of all factors."""

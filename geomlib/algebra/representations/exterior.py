@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from functools import lru_cache
 from itertools import combinations
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeAlias, cast
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from geomlib.algebra.groups import Element, metric
 from geomlib.algebra.representations.base import Representation
@@ -20,13 +23,16 @@ from geomlib.errors import InvalidInput
 __all__ = ["Cochains", "Multivectors", "NodeAxes", "compound", "permute"]
 
 
+Indices: TypeAlias = "NDArray[np.int64]"
+
+
 class _Minors(NamedTuple):
     """Index tables of the expansion of the minors of size j along their first row."""
 
-    first: Tensor  # (C,) first row of each subset
-    rest: Tensor  # (C,) number of the subset without its first entry, among those of size j - 1
-    column: Tensor  # (j, C) b-th column of each subset
-    dropped: Tensor  # (j, C) number of the subset without its b-th entry
+    first: Indices  # (C,) first row of each subset
+    rest: Indices  # (C,) number of the subset without its first entry, among those of size j - 1
+    column: Indices  # (j, C) b-th column of each subset
+    dropped: Indices  # (j, C) number of the subset without its b-th entry
 
 
 @lru_cache(maxsize=256)
@@ -34,31 +40,40 @@ def _tables(n: int, j: int) -> _Minors:
     subsets = list(combinations(range(n), j))
     smaller = {s: k for k, s in enumerate(combinations(range(n), j - 1))}
     return _Minors(
-        torch.tensor([s[0] for s in subsets]),
-        torch.tensor([smaller[s[1:]] for s in subsets]),
-        torch.tensor(subsets).T,
-        torch.tensor([[smaller[s[:b] + s[b + 1 :]] for s in subsets] for b in range(j)]),
+        np.array([s[0] for s in subsets]),
+        np.array([smaller[s[1:]] for s in subsets]),
+        np.array(subsets).T,
+        np.array([[smaller[s[:b] + s[b + 1 :]] for s in subsets] for b in range(j)]),
     )
+
+
+def _minors(a: Any, j: int) -> Any:
+    """Return all minors of size j of a tensor or an array."""
+    n, found = a.shape[-1], a
+    for size in range(2, j + 1):
+        t = _tables(n, size)
+        rows, below = a[..., t.first, :], found[..., t.rest, :]
+        terms = ((-1.0) ** b * rows[..., t.column[b]] * below[..., t.dropped[b]] for b in range(size))
+        found = cast(Any, sum(terms))
+    return found
 
 
 def compound(a: Tensor, j: int) -> Tensor:  # (..., n, n) -> (..., C(n, j), C(n, j))
     r"""Return the j-th compound matrix, all minors of size j: :math:`\Lambda^j(A)`.
 
-    Minors are expanded along their first row from those one smaller, a polynomial without division.
+    Minors are expanded along their first row from those one smaller, a polynomial without division; in extended
+    precision and rounded once, unless a derivative is being taken.
 
     >>> compound(torch.diag(torch.tensor([2.0, 3.0, 5.0])), 2).diagonal()
     tensor([ 6., 10., 15.])
     """
     n = a.shape[-1]
-    if j == 0:
-        return torch.ones_like(a[..., :1, :1]) if n else a.new_ones(*a.shape[:-2], 1, 1)
-    found = a
-    for size in range(2, j + 1):
-        t = _tables(n, size)
-        rows, below = a[..., t.first, :], found[..., t.rest, :]
-        terms = [(-1.0) ** b * rows[..., t.column[b]] * below[..., t.dropped[b]] for b in range(size)]
-        found = torch.stack(terms).sum(0)
-    return found
+    if j == 0 or n == 0:
+        return a.new_ones(*a.shape[:-2], 1, 1)
+    if a.requires_grad or forward_ad.unpack_dual(a).tangent is not None:
+        return _minors(a, j)
+    wide = a.detach().cpu().numpy().astype(np.longdouble)
+    return torch.from_numpy(_minors(wide, j).astype(np.float64)).to(a)
 
 
 class Multivectors(Representation):
@@ -152,7 +167,7 @@ class NodeAxes(Representation):
         """Return the Kronecker power of the permutation matrix; 1 x 1 without a permutation."""
         p = torch.ones(1, 1, dtype=torch.float64)
         if g.nodes is not None:
-            one = torch.eye(len(g.nodes), dtype=torch.float64)[:, torch.argsort(g.nodes)]
+            one = torch.eye(len(g.nodes), dtype=torch.float64)[:, g.nodes]
             for _ in range(self.order):
                 p = torch.kron(p, one)
         return p

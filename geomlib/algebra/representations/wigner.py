@@ -14,10 +14,15 @@ is e3nn's: l = 1 is (x, y, z). Improper elements enter through the parity,
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import lru_cache
+from typing import TypeAlias
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from geomlib.algebra.groups import Element
 from geomlib.algebra.representations.base import Representation
@@ -25,6 +30,9 @@ from geomlib.algebra.types import MAX_L, Irrep
 from geomlib.errors import InvalidInput
 
 __all__ = ["Irreps", "coupling", "irrep_matrix", "symmetric_traceless_basis", "wigner_matrices"]
+
+Real: TypeAlias = "NDArray[np.longdouble]"
+Complex: TypeAlias = "NDArray[np.clongdouble]"
 
 
 @lru_cache(maxsize=1)
@@ -43,48 +51,50 @@ def symmetric_traceless_basis() -> Tensor:  # (5, 3, 3)
     return basis
 
 
-def _real_from_complex(degree: int) -> Tensor:  # (2l+1, 2l+1)
+def _real_from_complex(degree: int) -> Complex:  # (2l+1, 2l+1)
     """Return the unitary matrix from complex to real spherical harmonics, both in the order m = -l..l."""
-    u = torch.zeros(2 * degree + 1, 2 * degree + 1, dtype=torch.complex128)
+    u = np.zeros((2 * degree + 1, 2 * degree + 1), dtype=np.clongdouble)
     u[degree, degree] = 1.0
-    root = math.sqrt(0.5)
+    root = np.sqrt(np.longdouble(0.5))
     for m in range(1, degree + 1):
         sign = -1.0 if m % 2 else 1.0
         plus, minus = degree + m, degree - m
         u[plus, plus], u[plus, minus] = sign * root, root
-        u.imag[minus, plus], u.imag[minus, minus] = -sign * root, root
+        u[minus, plus], u[minus, minus] = -1j * sign * root, 1j * root
     return u
 
 
 @lru_cache(maxsize=MAX_L)
-def coupling(degree: int) -> Tensor:  # (2l+3, 2l+1, 3)
-    r"""Return the isometry of :math:`l \otimes 1 \to l + 1` in the real basis.
+def _coupling(degree: int) -> Real:  # (2l+3, 2l+1, 3)
+    r"""Return the isometry of :math:`l \otimes 1 \to l + 1` in the real basis, in extended precision.
 
     From :math:`\langle l, M; 1, 0 | l+1, M\rangle = \sqrt{(l-M+1)(l+M+1) / ((2l+1)(l+1))}` and
     :math:`\langle l, M \mp 1; 1, \pm 1 | l+1, M\rangle = \sqrt{(l \pm M)(l \pm M + 1) / ((2l+1)(2l+2))}`.
-
-    Args:
-        degree: l, at least 1.
     """
     n = degree
-    c = torch.zeros(2 * n + 3, 2 * n + 1, 3, dtype=torch.complex128)
+    c = np.zeros((2 * n + 3, 2 * n + 1, 3), dtype=np.clongdouble)
     for m in range(-n - 1, n + 2):
-        values = {
-            -1: (n - m) * (n - m + 1) / ((2 * n + 1) * (2 * n + 2)),
-            0: (n - m + 1) * (n + m + 1) / ((2 * n + 1) * (n + 1)),
-            1: (n + m) * (n + m + 1) / ((2 * n + 1) * (2 * n + 2)),
+        squares = {
+            -1: ((n - m) * (n - m + 1), (2 * n + 1) * (2 * n + 2)),
+            0: ((n - m + 1) * (n + m + 1), (2 * n + 1) * (n + 1)),
+            1: ((n + m) * (n + m + 1), (2 * n + 1) * (2 * n + 2)),
         }
-        for s, square in values.items():
+        for s, (above, below) in squares.items():
             if abs(m - s) <= n:
-                c[m + n + 1, m - s + n, s + 1] = math.sqrt(square)
+                c[m + n + 1, m - s + n, s + 1] = np.sqrt(np.longdouble(above) / below)
     u, v, w = (_real_from_complex(k) for k in (n + 1, n, 1))
-    return torch.einsum("NM,Mas,ba,is->Nbi", u, c, v.conj(), w.conj()).real.contiguous()
+    return np.einsum("NM,Mas,ba,is->Nbi", u, c, v.conj(), w.conj(), optimize=True).real.astype(np.longdouble)
+
+
+def coupling(degree: int) -> Tensor:  # (2l+3, 2l+1, 3)
+    r"""Return the isometry of :math:`l \otimes 1 \to l + 1` in the real basis, l at least 1."""
+    return torch.from_numpy(_coupling(degree).astype(np.float64))
 
 
 def wigner_matrices(
     degree: int, r: Tensor
 ) -> list[Tensor]:  # (..., 3, 3) -> (..., 2l+1, 2l+1) for l = 0..degree
-    r"""Return :math:`D^0(R), \ldots, D^l(R)`.
+    r"""Return :math:`D^0(R), \ldots, D^l(R)`, differentiable and in batches, to about :math:`l \cdot 10^{-15}`.
 
     Args:
         degree: highest l.
@@ -92,10 +102,30 @@ def wigner_matrices(
     """
     found = [torch.ones_like(r[..., :1, :1]), r]
     for n in range(1, degree):
-        c = coupling(n).to(r.device)
+        c = coupling(n).to(r)
         half = torch.einsum("...ab,Nbj->...aNj", found[-1], c)
-        found.append(torch.einsum("Mai,...aNj,...ij->...MN", c, half, r))
+        half = torch.einsum("...aNj,...ij->...aNi", half, r)
+        found.append(torch.einsum("Mai,...aNi->...MN", c, half))
     return found[: degree + 1]
+
+
+@lru_cache(maxsize=512)
+def _exact(entries: bytes, degree: int) -> tuple[Tensor, ...]:
+    """Return the same matrices for one rotation, by the same recursion in extended precision, rounded once.
+
+    A matrix off by a few units of round-off acts as a scaling, which a check would blame on its target.
+    """
+    q = np.frombuffer(entries).reshape(3, 3)
+    r = q.astype(np.longdouble)
+    found: list[Real] = [np.ones((1, 1), dtype=np.longdouble), r]
+    for n in range(1, degree):
+        c = _coupling(n)
+        half = (found[-1] @ c.transpose(0, 2, 1).reshape(-1, 2 * n + 1).T).reshape(2 * n + 1, -1, 3) @ r.T
+        d = c.reshape(len(c), -1) @ half.transpose(0, 2, 1).reshape(-1, len(c))
+        # The rotation is orthogonal to round-off only; one Newton step makes the representation so.
+        eye = np.eye(len(c), dtype=np.longdouble)
+        found.append((0.5 * d @ (3.0 * eye - d.T @ d)).astype(np.longdouble))
+    return tuple(torch.from_numpy(d.astype(np.float64)) for d in found)
 
 
 def _checked(q: Tensor) -> Tensor:
@@ -112,8 +142,15 @@ def _checked(q: Tensor) -> Tensor:
     return torch.linalg.det(a).sign()[..., None, None]
 
 
+def _all_degrees(degree: int, r: Tensor) -> Sequence[Tensor]:
+    """Return the matrices of one rotation, exact unless a derivative is being taken."""
+    if r.requires_grad or forward_ad.unpack_dual(r).tangent is not None:
+        return wigner_matrices(degree, r)
+    return _exact(r.detach().to(device="cpu", dtype=torch.float64).numpy().tobytes(), max(degree, 1))
+
+
 def irrep_matrix(degree: int, parity: int, q: Tensor) -> Tensor:  # (..., 3, 3) -> (..., 2l+1, 2l+1)
-    r"""Return :math:`\rho(Q)` of one irrep.
+    r"""Return :math:`\rho(Q)` of one irrep, correctly rounded to about :math:`10^{-16}`.
 
     Args:
         degree: l.
@@ -126,7 +163,9 @@ def irrep_matrix(degree: int, parity: int, q: Tensor) -> Tensor:  # (..., 3, 3) 
     if not 0 <= degree <= MAX_L:
         raise InvalidInput(f"irrep_matrix: degree {degree} is not in 0..{MAX_L}.")
     sign = _checked(q)
-    d = wigner_matrices(degree, sign * q)[degree]
+    turns = (sign * q).reshape(-1, 3, 3)
+    d = torch.stack([_all_degrees(degree, r)[degree] for r in turns])
+    d = d.reshape(*q.shape[:-2], *d.shape[-2:])
     return d if parity == 1 else sign * d
 
 
@@ -166,5 +205,5 @@ class Irreps(Representation):
     def _matrices(self, g: Element) -> dict[tuple[int, int], Tensor]:
         q = g.on(3) if any(a.shape[0] == 3 for a in (g.linear, *g.others)) or not g.dim else g.linear
         sign = _checked(q)
-        found = wigner_matrices(max((b.l for b in self.blocks), default=0), sign * q)
+        found = _all_degrees(max((b.l for b in self.blocks), default=0), sign * q)
         return {(b.l, b.p): found[b.l] if b.p == 1 else sign * found[b.l] for b in self.blocks}
