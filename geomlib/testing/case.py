@@ -132,8 +132,8 @@ def _made(layer: Any, generator: torch.Generator, name: str) -> tuple[nn.Module,
             f"{name} = {layer!r}: expected a class with `example`, a module, or a function of a generator that "
             "returns (module, inputs)."
         )
-    module, inputs = maker(generator)
-    return module, dict(inputs)
+    made: Any = maker(generator)
+    return made[0], dict(made[1])
 
 
 def _source(
@@ -145,7 +145,7 @@ def _source(
         fixed = dict(inputs)
         return lambda _: fixed
     example: Any = getattr(module, "example", None)
-    if callable(example):
+    if example is not None:
         return lambda generator: example(generator)[1]
     if found is not None:  # a function made module and inputs: it can do so again
         return lambda generator: layer(generator)[1]

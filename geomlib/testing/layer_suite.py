@@ -70,7 +70,7 @@ class LayerSuite:
     trials: int = 24
     seed: int = 0
     #: Reports of the checks that were made, for the page of ``--equiv-html``.
-    equivariance_reports: list[Any]
+    equivariance_reports: tuple[Any, ...] = ()
 
     def case(self, seed: int | None = None) -> Case:
         """Return module, inputs and declaration, built from the seed."""
@@ -79,9 +79,12 @@ class LayerSuite:
 
     def report(self) -> Any:
         """Return the report of one check, made once per class."""
-        found = _checked(type(self), self.trials, self.seed)
-        self.equivariance_reports = [found]
-        return found
+        return _checked(type(self), self.trials, self.seed)
+
+    def equivariance_options(self, trials: int | None = None, seed: int | None = None) -> None:
+        """Take the options of the pytest plugin, where it is loaded."""
+        self.trials = self.trials if trials is None else trials
+        self.seed = self.seed if seed is None else seed
 
     # what it is
 
@@ -148,7 +151,9 @@ class LayerSuite:
 
     def test_equivariance(self) -> None:
         """The declared group holds to round-off, at all amplitudes, in values and gradients."""
-        self.report().raise_if_failed()
+        found = self.report()
+        self.equivariance_reports = (found,)
+        found.raise_if_failed()
 
     def test_breaks(self) -> None:
         """What is declared in ``breaks`` is really broken."""

@@ -99,7 +99,8 @@ def _section(r: Mapping[str, Any], k: int) -> str:
     parts = [f'<section id="r{k}">', f"<h2>{title}</h2>", f'<p class="dim">{escape(facts)}</p>']
     head = ("field", "type", "error, float64", "", "error, float32", "round-off, float32", "verdict")
     parts.append(_table(head, [_row(f) for f in r["fields"]]))
-    notes = [(f["name"], f"{f['reason']} [{f['where']}]") for f in r["fields"] if f["reason"]]
+    notes = [("test", r["test"])] if "test" in r else []
+    notes += [(f["name"], f"{f['reason']} [{f['where']}]") for f in r["fields"] if f["reason"]]
     notes += [(f"breaks {name}", f"{_number(seen)} x tolerance") for name, seen in r["breaks"].items()]
     notes += [("failed", text) for text in r["failures"]]
     notes += [("narrowed", text) for text in r["leaks"]]
