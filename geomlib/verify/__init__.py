@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from geomlib.verify.checking import check
     from geomlib.verify.inferring import InferReport, infer
+    from geomlib.verify.lie_derivative import LieErrors, lie
     from geomlib.verify.locating import LocateReport, LocateRow, locate
     from geomlib.verify.mutants import mutant
     from geomlib.verify.report import EquivarianceError, FieldResult, Report
@@ -23,12 +24,14 @@ __all__ = [
     "EquivarianceError",
     "FieldResult",
     "InferReport",
+    "LieErrors",
     "LocateReport",
     "LocateRow",
     "Report",
     "Subject",
     "check",
     "infer",
+    "lie",
     "locate",
     "mutant",
     "subjects",
@@ -38,11 +41,13 @@ __all__ = [
 _LAZY = {
     "check": "checking",
     "infer": "inferring",
+    "lie": "lie_derivative",
     "locate": "locating",
     "mutant": "mutants",
     "EquivarianceError": "report",
     "FieldResult": "report",
     "InferReport": "inferring",
+    "LieErrors": "lie_derivative",
     "LocateReport": "locating",
     "LocateRow": "locating",
     "Report": "report",
