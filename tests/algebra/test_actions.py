@@ -337,3 +337,20 @@ def test_every_type_in_every_scope_is_certified() -> None:
         for scope in ("", "node:", "edge:", "graph:"):
             t = parse_type(scope + type_)
             assert isinstance(representation(t), reps.Representation) and isinstance(t, TensorType)
+
+
+def test_the_number_of_nodes() -> None:
+    found = {
+        ("perm(2)", (8, 5, 5)): 5, ("node:perm(2)", (6, 6, 3)): 6, ("node:vector", (7, 3)): 7, ("simplex(1)", (2, 15)): 6,
+        ("node:simplex(2)", (4, 9)): 4, ("simplex(1)", (11,)): None, ("graph:vector", (7, 3)): None, ("node:scalar", ()): None,
+    }  # fmt: skip
+    for (type_, shape), nodes in found.items():
+        assert reps.count_nodes(parse_type(type_), torch.zeros(shape)) == nodes
+    assert reps.count_nodes(parse_type("simplex(1)"), torch.zeros(2, 9, dtype=torch.long)) is None
+
+
+def test_node_numbers_without_nodes() -> None:
+    with pytest.raises(
+        InvalidInput, match=r"typed `simplex\(1\)` but holds 0\.\.1, and nothing says how many nodes"
+    ):
+        act("simplex(1)", Element(nodes=torch.zeros(0, dtype=torch.long)), torch.tensor([[0], [1]]))

@@ -13,7 +13,7 @@ tensor([[0., 1., 0.]])
 
 from __future__ import annotations
 
-from geomlib.algebra.representations.action import act, infinitesimal, permute
+from geomlib.algebra.representations.action import act, count_nodes, infinitesimal, permute
 from geomlib.algebra.representations.base import Contragredient, Representation
 from geomlib.algebra.representations.euclidean import Affine, Linear, Sign, Subspace, TensorPower, Trivial
 from geomlib.algebra.representations.exterior import Cochains, Multivectors, NodeAxes, compound
@@ -48,6 +48,7 @@ __all__ = [
     "act",
     "check_representation",
     "compound",
+    "count_nodes",
     "infinitesimal",
     "irrep_matrix",
     "matrix",

@@ -3,6 +3,8 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 from __future__ import annotations
 
+from math import comb
+
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
@@ -14,7 +16,7 @@ from geomlib.algebra.representations.registry import representation
 from geomlib.algebra.types import TensorType, parse_type
 from geomlib.errors import InvalidInput
 
-__all__ = ["act", "infinitesimal", "permute"]
+__all__ = ["act", "count_nodes", "infinitesimal", "permute"]
 
 
 def act(type_: TensorType | str, g: Element, x: Tensor, *, name: str = "x") -> Tensor:
@@ -75,6 +77,20 @@ def infinitesimal(type_: TensorType | str, flow: Flow, x: Tensor, *, name: str =
     return torch.zeros_like(x) if tangent is None else tangent
 
 
+def count_nodes(t: TensorType, x: Tensor) -> int | None:
+    """Return the number of nodes that a tensor of this type has an axis for, ``None`` where it says nothing.
+
+    >>> count_nodes(parse_type("perm(2)"), torch.zeros(8, 5, 5)), count_nodes(parse_type("simplex(1)"), torch.zeros(10))
+    (5, 5)
+    """
+    if x.dim() == 0 or (t.kind == "simplex" and not x.is_floating_point()):
+        return None
+    size = x.shape[0 if t.scope == "node" else -1]
+    if t.kind == "simplex":
+        return next((n for n in range(size + t.order + 1) if comb(n, t.order + 1) == size), None)
+    return size if t.scope == "node" or t.kind == "perm" else None
+
+
 def permute(x: Tensor, order: Tensor, axis: int, name: str = "x") -> Tensor:
     """Return ``x`` with row k moved to row ``order[k]`` of ``axis``.
 
@@ -96,18 +112,22 @@ def _on_nodes(t: TensorType, g: Element, x: Tensor, name: str) -> Tensor:
                 f"`{name}` has shape {tuple(x.shape)}, but type {str(t)!r} lists {t.order + 1} nodes per simplex: "
                 f"expected ({t.order + 1}, number of simplices)."
             )
-        return _relabel(x, Element(nodes=g.nodes), name)
+        return _relabel(x, Element(nodes=g.nodes), name, str(t))
     rho = representation(t)
     _check_shape(t, rho, g, x, name)
     return rho.apply(g, x)
 
 
-def _relabel(x: Tensor, g: Element, name: str) -> Tensor:
+def _relabel(x: Tensor, g: Element, name: str, kind: str = "index") -> Tensor:
     if g.nodes is not None and x.numel():
-        if int(x.min()) < 0 or int(x.max()) >= g.nodes.numel():
+        low, high, count = int(x.min()), int(x.max()), g.nodes.numel()
+        if low < 0 or high >= count:
+            wanted = (
+                f"not node numbers 0..{count - 1}" if count else "and nothing says how many nodes there are"
+            )
             raise InvalidInput(
-                f"`{name}` is typed `index` but holds {int(x.min())}..{int(x.max())}, "
-                f"not node numbers 0..{g.nodes.numel() - 1}."
+                f"`{name}` is typed `{kind}` but holds {low}..{high}, {wanted}. Type the features of the nodes "
+                "'node:...', and number the nodes from 0."
             )
         x = g.nodes.to(x.device)[x]
     return x if g.edges is None else permute(x, g.edges, -1, name)

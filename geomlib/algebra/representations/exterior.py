@@ -129,9 +129,12 @@ class Multivectors(Representation):
         radical = torch.equal(a[:, : self.r], torch.eye(self.n, dtype=a.dtype)[:, : self.r])
         if not bool(kept) or not radical:
             name = f"mv({self.p},{self.q},{self.r})"
+            named = [f"Pin({self.p},{self.q},{self.r})"]
+            named += [f"O({self.p},{self.q})"] if not self.r else []
+            named += [f"E({self.p})"] if self.r == 1 and not self.q else []
             raise InvalidInput(
                 f"type {name!r} needs a group that keeps its metric and fixes its null directions: "
-                f"O({self.p},{self.q}) or Pin({self.p},{self.q},{self.r}), for mv(n,0,1) also E(n)."
+                f"{' or '.join(named)}."
             )
         return torch.linalg.inv(m).mT if self.is_dual else m
 
