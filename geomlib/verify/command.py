@@ -3,48 +3,54 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
+import shlex
 import sys
-from collections.abc import Sequence
+import time
+import traceback
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from geomlib.errors import InvalidInput
+from geomlib.verify.naming import load, spelled, types_of
 
 if TYPE_CHECKING:
     from geomlib.verify.report import Report
+    from geomlib.verify.walk import Subject
 
 __all__ = ["main"]
 
-#: Exit codes: all promises hold, one does not, the command is wrong, nothing was tested.
+#: Exit codes: all promises hold, one does not, the command or the user's file is wrong, nothing was tested.
 OK, FAILED, USAGE, NOTHING = 0, 1, 2, 3
-_SCOPES = ("node", "edge", "graph", "cell")
+_TRIALS = 24
+_HEAD = ("name", "group", "fields", "e64", "ratio to round-off", "time", "verdict")
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="geomlib verify",
         description="Prove that layers and models have the symmetry they declare.",
-        epilog="Exit codes: 0 all hold, 1 a promise is broken, 2 wrong usage, 3 nothing was tested.",
+        epilog="Exit codes: 0 all hold, 1 a promise is broken, 2 wrong usage or a file that fails, 3 nothing was tested.",
     )
-    parser.add_argument("target", nargs="?", help="FILE.py:OBJECT, a module instance, class or function")
-    parser.add_argument("--all", action="store_true", help="test every registered layer and model")
-    parser.add_argument("--group", help="for example 'E(3)*S_n'; by default what the object declares")
-    parser.add_argument(
+    add = parser.add_argument
+    add("target", nargs="?", help="FILE.py:OBJECT, a module instance, class or function")
+    add("--all", action="store_true", help="test every registered layer and model")
+    add("--group", help="for example 'E(3)*S_n' or E3xSn; by default what the object declares")
+    add(
         "--in", dest="inputs", action="append", default=[], metavar="[NAME:]TYPE",
-        help="type of an argument, for example pos:node:point; without a name, of the only positional one",
+        help="type of an argument, for example pos:node:point; without names, of the positional ones in order",
     )  # fmt: skip
-    parser.add_argument(
-        "--out", dest="outputs", action="append", default=[], metavar="[NAME:]TYPE", help="type of an output"
-    )
-    parser.add_argument("--trials", type=int, default=24, help="random group elements (default 24)")
-    parser.add_argument("--seed", type=int, default=0, help="seed of every random choice (default 0)")
-    parser.add_argument(
-        "--gradients", action=argparse.BooleanOptionalAction, default=True, help="test the gradients too"
-    )
-    parser.add_argument(
-        "--json", type=Path, metavar="FILE", help="write the report of FILE.py:OBJECT as JSON"
-    )
+    add(
+        "--out", dest="outputs", action="append", default=[], metavar="[NAME:]TYPE",
+        help="type of an output; several without names for a tuple",
+    )  # fmt: skip
+    add("--trials", type=int, default=_TRIALS, help=f"random group elements (default {_TRIALS})")
+    add("--seed", type=int, default=0, help="seed of every random choice, weights included (default 0)")
+    add("--trial", type=int, help="repeat this trial alone, from the replay line of a report")
+    add("--gradients", action=argparse.BooleanOptionalAction, default=True, help="test the gradients too")
+    add("--stress", action=argparse.BooleanOptionalAction, default=True, help="test special inputs too")
+    add("--html", type=Path, metavar="FILE", help="write the report, or all of them, as one page")
+    add("--json", type=Path, metavar="FILE", help="write the report as JSON, or a list of all of them")
     return parser
 
 
@@ -55,112 +61,162 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments = parser.parse_args(argv)
     except SystemExit as stop:
         return OK if stop.code in (0, None) else USAGE
-    if arguments.all == (arguments.target is not None):
-        parser.print_usage(sys.stderr)
-        print("geomlib verify: give either --all or FILE.py:OBJECT.", file=sys.stderr)
-        return USAGE
     try:
+        _consistent(arguments, parser)
         return _all(arguments) if arguments.all else _one(arguments)
     except InvalidInput as error:
         print(f"geomlib verify: {error}", file=sys.stderr)
         return USAGE
 
 
+def _consistent(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
+    if arguments.all == (arguments.target is not None):
+        parser.print_usage(sys.stderr)
+        raise InvalidInput("give either --all or FILE.py:OBJECT.")
+    lost = [o for o in ("group", "inputs", "outputs", "trial") if getattr(arguments, o) not in (None, [])]
+    if arguments.all and lost:
+        names = {"inputs": "in", "outputs": "out"}
+        raise InvalidInput(
+            f"--{names.get(lost[0], lost[0])} is for one object; --all takes what each one declares."
+        )
+    from geomlib.verify.serial import check_folder
+
+    for option in ("html", "json"):
+        if getattr(arguments, option) is not None:
+            check_folder(getattr(arguments, option), f"--{option}")
+
+
 def _all(arguments: argparse.Namespace) -> int:
-    from geomlib.verify.checking import check
+    from geomlib.verify.serial import SCHEMA_VERSION, as_dict
+    from geomlib.verify.text import aligned
     from geomlib.verify.walk import subjects
 
-    rows: list[tuple[str, ...]] = [("name", "group", "fields", "e64", "ratio to round-off", "verdict")]
-    failed: list[Report] = []
+    rows: list[tuple[str, ...]] = [_HEAD]
+    notes: list[str] = []
+    reports: list[dict[str, Any]] = []
     for subject in subjects():
-        module, _, declared = subject.build(arguments.seed)
-        report = check(module, trials=arguments.trials, seed=arguments.seed, gradients=arguments.gradients)
-        fields = str(len(report.fields))
-        rows.append(
-            (subject.name, declared.group, fields, f"{report.e64:.1e}", f"{report.ratio:.2g}", report.verdict)
-        )
-        if not report.ok:
-            failed.append(report)
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    for row in rows:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-    for report in failed:
-        print(f"\n{report}")
+        _progress(subject.name)
+        start = time.perf_counter()
+        report, failure = _attempt(subject, arguments)
+        seconds = time.perf_counter() - start
+        rows.append(_row(subject.name, report, seconds))
+        if report is not None:
+            reports.append({**as_dict(report), "target": subject.name, "seconds": round(seconds, 3)})
+        if report is None or not report.ok:
+            notes.append(failure or str(report))
+    _progress("")
+    for cells in aligned(rows):
+        print("  ".join(cells).rstrip())
+    for note in notes:
+        print(f"\n{note}")
+    _write(arguments, reports, {"schema_version": SCHEMA_VERSION, "ok": not notes, "reports": reports})
     if len(rows) == 1:
         print("geomlib verify: no layer or model is registered.", file=sys.stderr)
         return NOTHING
-    return FAILED if failed else OK
+    return FAILED if notes else OK
+
+
+def _attempt(subject: Subject, arguments: argparse.Namespace) -> tuple[Report | None, str]:
+    """Return the report, or nothing and the traceback: one broken layer must not hide the others."""
+    from geomlib.verify.checking import check
+
+    try:
+        module, _, _ = subject.build(arguments.seed)
+        return check(module, **_options(arguments)), ""
+    except Exception:  # whatever a layer raises is a finding about that layer, and is printed
+        return None, f"ERROR  {subject.name}\n{traceback.format_exc()}"
+
+
+def _row(name: str, report: Report | None, seconds: float) -> tuple[str, ...]:
+    took = f"{seconds:.1f} s"
+    if report is None:
+        return name, "", "", "", "", took, "ERROR"
+    numbers = str(len(report.fields)), f"{report.e64:.1e}", f"{report.ratio:.2g}"
+    return name, report.group, *numbers, took, report.verdict
+
+
+def _progress(name: str) -> None:
+    """Show on a terminal what is being tested."""
+    if sys.stderr.isatty():
+        print(f"\r\033[K{name}", end="", file=sys.stderr, flush=True)
+
+
+def _options(arguments: argparse.Namespace) -> dict[str, Any]:
+    return {name: getattr(arguments, name) for name in ("trials", "seed", "gradients", "stress")}
 
 
 def _one(arguments: argparse.Namespace) -> int:
     from geomlib.verify.checking import check
+    from geomlib.verify.serial import as_dict
+    from geomlib.verify.state import preserved_state, reseed
 
-    target = _load(arguments.target)
-    inputs, outputs = _types(arguments.inputs, "0"), _types(arguments.outputs, "out")
-    report = check(
-        target,
-        arguments.group,
-        inputs or None,
-        (outputs["out"] if set(outputs) == {"out"} else outputs) or None,
-        trials=arguments.trials,
-        seed=arguments.seed,
-        gradients=arguments.gradients,
-    )
+    group = None if arguments.group is None else spelled(arguments.group)
+    inputs, outputs = types_of(arguments.inputs, "0"), types_of(arguments.outputs, "out")
+
+    def run() -> Report:
+        with preserved_state():
+            reseed(arguments.seed)  # the weights that the file draws are part of what is replayed
+            target = load(arguments.target)
+        options = _options(arguments) | ({} if arguments.trial is None else {"trial": arguments.trial})
+        told = outputs["out"] if set(outputs) == {"out"} else _tuple(outputs)
+        return check(target, group, inputs or None, told or None, **options)
+
+    report = _guarded(run)
+    if report is None:
+        return USAGE
+    report = _worded(report, arguments)
     print(report)
-    if arguments.json is not None:
-        arguments.json.write_text(report.to_json() + "\n")
+    _write(arguments, [as_dict(report)], as_dict(report))
     if not report.fields:
         return NOTHING
     return OK if report.ok else FAILED
 
 
-def _types(entries: Sequence[str], unnamed: str) -> dict[str, str]:
-    """Return types by name; ``node:vector`` has a scope but no name."""
-    found: dict[str, str] = {}
-    for entry in entries:
-        name, colon, rest = entry.partition(":")
-        named = colon and name not in _SCOPES
-        found[name if named else unnamed] = rest if named else entry
-    return found
+def _tuple(outputs: dict[str, str]) -> Any:
+    return tuple(outputs.values()) if all(name.isdigit() for name in outputs) else outputs
 
 
-def _load(text: str) -> Any:
-    """Return the object named ``FILE.py:OBJECT``, an instance where it is a class."""
-    path, colon, name = text.rpartition(":")
-    if not colon or not path.endswith(".py"):
-        raise InvalidInput(f"target {text!r}: expected FILE.py:OBJECT, for example mylayers.py:MyLayer.")
-    file = Path(path)
-    if not file.is_file():
-        raise InvalidInput(f"target {text!r}: no file {path!r} in {Path.cwd()}.")
-    spec = importlib.util.spec_from_file_location(file.stem, file)
-    if spec is None or spec.loader is None:
-        raise InvalidInput(f"target {text!r}: {path!r} is not a Python file.")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[file.stem] = module
-    sys.path.insert(0, str(file.parent.resolve()))
+def _guarded(run: Callable[[], Report]) -> Report | None:
+    """Return the report; what the user's code raises is shown whole, and is not taken for a broken symmetry."""
     try:
-        spec.loader.exec_module(module)
-    finally:
-        sys.path.pop(0)
-    found = getattr(module, name, None)
-    if found is None:
-        public = [n for n in vars(module) if not n.startswith("_")]
-        raise InvalidInput(f"target {text!r}: {path} has no {name!r}. It defines {', '.join(public)}.")
-    return _instance(found)
+        return run()
+    except InvalidInput:
+        raise
+    except Exception:
+        traceback.print_exc()
+        print(
+            "geomlib verify: the file or the object in it raised the error above; nothing was judged.",
+            file=sys.stderr,
+        )
+        return None
 
 
-def _instance(found: Any) -> Any:
-    if not isinstance(found, type):
-        return found
-    example = getattr(found, "example", None)
-    if callable(example):
-        import torch
+def _worded(report: Report, arguments: argparse.Namespace) -> Report:
+    """Return the report with the replay line of this command."""
+    from dataclasses import replace
 
-        made: Any = example(torch.Generator().manual_seed(0))
-        return made[0]
-    try:
-        return found()
-    except TypeError as error:
-        raise InvalidInput(
-            f"{found.__name__} needs arguments ({error}). Name an instance, or give it an `example`."
-        ) from None
+    words = ["geomlib", "verify", arguments.target]
+    if arguments.group is not None:
+        words += ["--group", arguments.group]
+    for option, entries in (("--in", arguments.inputs), ("--out", arguments.outputs)):
+        words += [word for entry in entries for word in (option, entry)]
+    words += ["--trials", str(arguments.trials)] if arguments.trials != _TRIALS else []
+    words += [f"--no-{name}" for name in ("gradients", "stress") if not getattr(arguments, name)]
+    words += ["--seed", str(report.seed)]
+    number = getattr(report.replay, "trial", None)
+    words += ["--trial", str(number)] if number is not None else []
+    return replace(report, replay=report.replay.worded(shlex.join(words)))
+
+
+def _write(arguments: argparse.Namespace, reports: list[dict[str, Any]], table: dict[str, Any]) -> None:
+    from geomlib.verify.serial import to_text, write
+
+    if arguments.json is not None:
+        write(arguments.json, to_text(table), "--json")
+    if arguments.html is not None:
+        from geomlib.verify.html import page
+
+        title = (
+            "Equivariance of geomlib" if arguments.all else f"{reports[0]['target']}: {reports[0]['verdict']}"
+        )
+        write(arguments.html, page(reports, title), "--html")
