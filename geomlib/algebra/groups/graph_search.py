@@ -43,7 +43,7 @@ def graph_chain(labels: Ints) -> Chain:  # (N, N)
             if j in levels[i] or j in refuted or colours[i] != colours[j]:
                 continue
             fixed = [(k, k) for k in range(i)]
-            p = _search(labels, [*fixed, (i, j)])
+            p = _swapped(labels, i, j) or _search(labels, [*fixed, (i, j)])
             if p is None:
                 refuted |= set(_orbit(j, strong, e))
             else:
@@ -63,6 +63,13 @@ def _orbit(point: int, generators: list[Perm], e: Perm) -> dict[int, Perm]:
                 found[g[at]] = tuple(g[k] for k in u)
                 queue.append(g[at])
     return found
+
+
+def _swapped(labels: Ints, i: int, j: int) -> Perm | None:
+    """Return the transposition of two nodes if it is an automorphism: twins, found without a search."""
+    p = np.arange(len(labels))
+    p[[i, j]] = p[[j, i]]
+    return tuple(p.tolist()) if np.array_equal(labels[np.ix_(p, p)], labels) else None
 
 
 def _search(labels: Ints, pairs: list[tuple[int, int]]) -> Perm | None:
