@@ -34,13 +34,12 @@ def graph_chain(labels: Ints) -> Chain:  # (N, N)
     labels = np.unique(labels, return_inverse=True)[1].reshape(n, n).astype(np.int64)
     strong: list[Perm] = []
     levels: list[dict[int, Perm]] = [{i: e} for i in range(n)]
-    start = _refined(labels, [np.zeros(n, dtype=np.int64)])
-    colours = start[0] if start else np.zeros(n, dtype=np.int64)
-    for i in reversed(range(n)):
+    cells = _cells(labels)
+    for i in reversed(range(len(cells))):
         levels[i] = _orbit(i, strong, e)
         refuted = set[int]()
         for j in range(i + 1, n):
-            if j in levels[i] or j in refuted or colours[i] != colours[j]:
+            if j in levels[i] or j in refuted or cells[i][i] != cells[i][j]:
                 continue
             fixed = [(k, k) for k in range(i)]
             p = _swapped(labels, i, j) or _search(labels, [*fixed, (i, j)])
@@ -50,6 +49,21 @@ def graph_chain(labels: Ints) -> Chain:  # (N, N)
                 strong.append(p)
                 levels[i] = _orbit(i, strong, e)
     return Chain(tuple(levels))
+
+
+def _cells(labels: Ints) -> list[Ints]:
+    """Return, level by level, the colouring refined with 0, ..., i - 1 fixed, up to the first discrete one."""
+    n, found = len(labels), list[Ints]()
+    colours = np.zeros(n, dtype=np.int64)
+    for i in range(n):
+        refined = _refined(labels, [colours])
+        colours = colours if refined is None else refined[0]
+        if len(np.unique(colours)) == n:
+            break
+        found.append(colours)
+        colours = colours.copy()
+        colours[i] = n
+    return found
 
 
 def _orbit(point: int, generators: list[Perm], e: Perm) -> dict[int, Perm]:
