@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from geomlib.interop.ase_calculator import ASECalculator
     from geomlib.interop.checkpoint import load_model, save_model
     from geomlib.interop.dynamics import MDResult, run_md
+    from geomlib.interop.e3nn import from_e3nn
     from geomlib.interop.ensemble import Ensemble
     from geomlib.interop.torchmdnet import load_torchmdnet, to_torchmdnet_state_dict
 
@@ -19,6 +20,7 @@ __all__ = [
     "ASECalculator",
     "Ensemble",
     "MDResult",
+    "from_e3nn",
     "load_model",
     "load_torchmdnet",
     "run_md",
@@ -30,6 +32,7 @@ _HOME = {
     "ASECalculator": "ase_calculator",
     "Ensemble": "ensemble",
     "MDResult": "dynamics",
+    "from_e3nn": "e3nn",
     "load_model": "checkpoint",
     "load_torchmdnet": "torchmdnet",
     "run_md": "dynamics",

@@ -4,18 +4,34 @@ from geomlib.layers.bonds import Bonds
 from geomlib.layers.radial import BesselBasis, ExpNormalBasis
 from geomlib.layers.radius_graph import radius_graph
 from geomlib.layers.readout import CartesianReadout, ScalarHead, SymmetricHead, VectorHead
+from geomlib.layers.spherical_harmonics import SphericalHarmonics
 from geomlib.layers.tensor_embedding import TensorEmbedding
 from geomlib.layers.tensor_interaction import TensorInteraction
+from geomlib.layers.tensor_product import (
+    ChannelwiseTensorProduct,
+    ElementwiseTensorProduct,
+    FullTensorProduct,
+    FullyConnectedTensorProduct,
+    TensorProduct,
+)
+from geomlib.layers.tensor_product_conv import TensorProductConv
 
 __all__ = [
     "BesselBasis",
     "Bonds",
     "CartesianReadout",
+    "ChannelwiseTensorProduct",
+    "ElementwiseTensorProduct",
     "ExpNormalBasis",
+    "FullTensorProduct",
+    "FullyConnectedTensorProduct",
     "ScalarHead",
+    "SphericalHarmonics",
     "SymmetricHead",
     "TensorEmbedding",
     "TensorInteraction",
+    "TensorProduct",
+    "TensorProductConv",
     "VectorHead",
     "radius_graph",
 ]

@@ -1,0 +1,69 @@
+"""Spherical harmonics of directions, as a layer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from geomlib.algebra.irreps import Irreps, spherical_harmonics
+from geomlib.algebra.irreps.harmonics import NORMALIZATIONS, degrees_of
+from geomlib.algebra.symmetry import Symmetry
+from geomlib.errors import InvalidInput
+
+__all__ = ["SphericalHarmonics"]
+
+
+class SphericalHarmonics(nn.Module):
+    r"""Real spherical harmonics :math:`Y_l(x)` of vectors, of any degree.
+
+    **Group** O(3): vectors to irreps l with parity :math:`(-1)^l`. **Shapes** (..., 3) to (..., sum 2l+1).
+
+    Args:
+        l: a degree, several, or irreps.
+        normalize: evaluate at x/|x|.
+        normalization: ``"component"``, ``"norm"`` or ``"integral"``, as
+            :func:`~geomlib.algebra.irreps.spherical_harmonics`.
+
+    Raises:
+        InvalidInput: degrees, normalisation or shapes.
+
+    >>> SphericalHarmonics("0e+1o+2e")(torch.randn(5, 3)).shape
+    torch.Size([5, 9])
+    """
+
+    def __init__(
+        self, l: int | Sequence[int] | str | Irreps, normalize: bool = True, normalization: str = "component"
+    ) -> None:
+        super().__init__()
+        if normalization not in NORMALIZATIONS:
+            raise InvalidInput(
+                f"normalization={normalization!r}: expected one of {', '.join(NORMALIZATIONS)}."
+            )
+        self.degrees = degrees_of(l)
+        self.normalize, self.normalization = normalize, normalization
+
+    @property
+    def irreps_out(self) -> Irreps:
+        """Irreps of the result."""
+        return Irreps([(1, (d, (-1) ** d)) for d in self.degrees])
+
+    def forward(self, x: Tensor) -> Tensor:  # (..., 3) -> (..., sum of 2l + 1)
+        """Return the harmonics."""
+        return spherical_harmonics(self.degrees, x, self.normalize, self.normalization)
+
+    @property
+    def symmetry(self) -> Symmetry:
+        """O(3); rows are independent."""
+        return Symmetry("O(3)*S_n", inputs={"x": "node:vector"}, outputs=f"node:{self.irreps_out}")
+
+    @classmethod
+    def example(cls, generator: torch.Generator) -> tuple[SphericalHarmonics, dict[str, Any]]:
+        """Return an instance and one set of inputs."""
+        return cls([0, 1, 2, 3, 4]), {"x": torch.randn(6, 3, generator=generator)}
+
+    def extra_repr(self) -> str:
+        """Return the types."""
+        return f"vector -> {self.irreps_out}, normalize={self.normalize}, {self.normalization}"
