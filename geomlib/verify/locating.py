@@ -265,12 +265,12 @@ class _Search:
         again = self._trace(trace, tree)
         near = self._trace(trace, map_leaves(tree, lambda _, x: self._shaken(x)))
         found: dict[int, Judged] = {}
-        for k, (a, b, c) in enumerate(zip(first, again, near, strict=False)):
-            if a.value.shape != b.value.shape or not torch.equal(
-                torch.nan_to_num(a.value), torch.nan_to_num(b.value)
-            ):
+        same, close = ({s.label: s.value for s in trace} for trace in (again, near))
+        for k, seen in enumerate(first):
+            x, y, z = seen.value, same.get(seen.label), close.get(seen.label)
+            if y is None or x.shape != y.shape or not torch.equal(torch.nan_to_num(x), torch.nan_to_num(y)):
                 found[k] = Judged("broken", float("nan"), "two calls at the same input differ")
-            elif a.value.shape == c.value.shape and _sensitivity(a.value, c.value) > _SENSITIVE:
+            elif z is not None and x.shape == z.shape and _sensitivity(x, z) > _SENSITIVE:
                 found[k] = Judged("not tested", float("nan"), "nothing but round-off")
         return found
 
@@ -304,14 +304,14 @@ class _Search:
         return min(needed, _MANY)
 
     def _under(self, g: Element, before: list[list[Seen]], after: list[list[Seen]]) -> list[Judged]:
+        """Judge every tensor of the first trace; a sample without it (a graph without edges) is left out."""
         rules = Rows(g, self.tol, self.generator)
+        tables = [
+            ({s.label: s for s in a}, {s.label: s for s in b}) for a, b in zip(before, after, strict=True)
+        ]
         return [
-            judge_rows(
-                [t[k] if k < len(t) else None for t in before],
-                [t[k] if k < len(t) else None for t in after],
-                rules,
-            )
-            for k in range(len(before[0]))
+            judge_rows([(a[s.label], b.get(s.label)) for a, b in tables if s.label in a], rules)
+            for s in before[0]
         ]
 
     def _summary(

@@ -244,17 +244,15 @@ def test_torchmdnet(mode, group, expected):
 
 
 def test_e3nn_network_of_the_mutation_table():
+    """The rows that are hard to name; tests/verify/test_mutation_table.py goes through all of them."""
     reference = pytest.importorskip("tests.verify.reference_network")
     faults = {
         "none": ({}, None),
-        "tanh": ({"fault": torch.tanh}, "layers.1.fault"),
         "axis": (
             {"fault": lambda x: torch.cat([x[:, :4], 1.0001 * x[:, 4:5], x[:, 5:]], 1)},
             "layers.1.fault",
         ),
         "edges": ({"edges": lambda v: (v[:, :1].abs() <= 2).to(v.dtype)}, "layers.1.edges"),
-        "constant": ({"last": torch.ones_like}, "last"),
-        "clamp": ({"fault": lambda x: x.clamp(-1, 1)}, "layers.1.fault"),
     }
     for name, (changes, expected) in faults.items():
         network = reference.reference_network(**changes)
@@ -310,6 +308,33 @@ def test_noise_is_not_blamed():
 def test_a_random_module_is_named():
     report = verify.locate(network(lambda v: v + 1e-3 * torch.randn_like(v)), "O(3)", "point")
     assert report.first_broken == "layers.1.fault" and "two calls" in str(report)
+
+
+def test_a_submodule_that_some_inputs_do_not_reach():
+    class Sometimes(nn.Module):
+        def __init__(self, fault):
+            super().__init__()
+            self.large, self.fault = Act(lambda v: 2 * v), Act(fault)
+
+        def forward(self, v):
+            return self.fault(self.large(v) if v.norm() > 5.5 else v)  # of ten Gaussian vectors, about half
+
+    assert verify.locate(Sometimes(lambda v: v), "O(3)", "vector", samples=12).first_broken is None
+    report = verify.locate(Sometimes(torch.tanh), "O(3)", "vector", samples=12)
+    assert report.first_broken == "fault", str(report)
+
+
+def test_a_submodule_that_one_orientation_does_not_reach():
+    class Sided(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.up = Act(lambda v: 2 * v)
+
+        def forward(self, v):
+            return self.up(v) if v[0, 2] > 0 else v
+
+    report = verify.locate(Sided(), "SO(3)", "vector")
+    assert report.first_broken in ("up", "(model)"), str(report)
 
 
 def test_a_number_of_rows_that_depends_on_the_orientation():
