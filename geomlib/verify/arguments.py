@@ -27,7 +27,7 @@ def holds_tensors(value: Any) -> bool:
         return any(holds_tensors(v) for v in cast("Mapping[str, Any]", value).values())
     if isinstance(value, (list, tuple)):
         return any(holds_tensors(v) for v in cast("list[Any]", value))
-    return dataclasses.is_dataclass(value) and any(isinstance(x, Tensor) for x in leaves({"": value}).values())
+    return dataclasses.is_dataclass(value) and bool(leaves({"": value}))
 
 
 def normalized(target: Callable[..., Any], example: Any) -> Tree:
@@ -96,7 +96,9 @@ def flat_types(types: Any, unnamed: str) -> dict[str, str]:
         if isinstance(value, str):
             found[str(name)] = value
         else:
-            found |= {f"{name}.{rest}" if name != "" else rest: t for rest, t in flat_types(value, "").items()}
+            found |= {
+                f"{name}.{rest}" if name != "" else rest: t for rest, t in flat_types(value, "").items()
+            }
     return found
 
 

@@ -84,12 +84,14 @@ class Converted:
             changed |= new is not old
             cells.append(cell if new is old else types.CellType(new))
         names = {n: function.__globals__[n] for n in code.co_names if n in function.__globals__}
-        found = {n: v for n, v in names.items() if isinstance(v, (nn.Module, Tensor)) or _local(v, function)}
+        found = {n: v for n, v in names.items() if _is_held(v) or _local(v, function)}
         replaced = {n: self._convert(v, n, depth + 1) for n, v in found.items() if v is not function}
         replaced = {n: v for n, v in replaced.items() if v is not names[n]}
         defaults = tuple(
-            self._convert(v, n, depth + 1) if isinstance(v, (nn.Module, Tensor)) else v
-            for n, v in zip(code.co_varnames[: code.co_argcount][::-1], (function.__defaults__ or ())[::-1], strict=False)
+            self._convert(v, n, depth + 1) if _is_held(v) else v
+            for n, v in zip(
+                code.co_varnames[: code.co_argcount][::-1], (function.__defaults__ or ())[::-1], strict=False
+            )
         )[::-1]
         changed |= any(a is not b for a, b in zip(defaults, function.__defaults__ or (), strict=True))
         if not changed and not replaced:
@@ -101,13 +103,18 @@ class Converted:
         return made
 
     def _object(self, value: Any, depth: int) -> Any:
-        held = {n: v for n, v in vars(value).items() if isinstance(v, (nn.Module, Tensor))}
+        held = {n: v for n, v in vars(value).items() if _is_held(v)}
         replaced = {n: self._convert(v, n, depth + 1) for n, v in held.items()}
         if all(replaced[n] is v for n, v in held.items()):
             return value
         made = copy.copy(value)
         vars(made).update(replaced)
         return made
+
+
+def _is_held(value: Any) -> bool:
+    """Return whether a value is what gets exchanged."""
+    return isinstance(value, (nn.Module, Tensor))
 
 
 def _local(value: Any, function: types.FunctionType) -> bool:

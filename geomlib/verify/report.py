@@ -21,15 +21,24 @@ class EquivarianceError(GeomlibError, AssertionError):
 
 
 class Replay(str):
-    """The line that gives the worst number again, and the call itself: ``print(r.replay)``, ``r.replay()``."""
+    """The line that gives the worst number again, and the call itself: ``print(r.replay)``, ``r.replay()``.
 
-    __slots__ = ("_again",)
+    Args:
+        text: the line.
+        again: does what it says.
+        trial: number of the trial that it repeats.
+    """
+
+    __slots__ = ("_again", "trial")
     _again: Callable[[], Report] | None
+    trial: int | None
 
-    def __new__(cls, text: str = "", again: Callable[[], Report] | None = None) -> Replay:
+    def __new__(
+        cls, text: str = "", again: Callable[[], Report] | None = None, trial: int | None = None
+    ) -> Replay:
         """Return the line, with the function that does what it says."""
         line = super().__new__(cls, text)
-        line._again = again
+        line._again, line.trial = again, trial
         return line
 
     def __call__(self) -> Report:
@@ -44,7 +53,7 @@ class Replay(str):
 
     def worded(self, text: str) -> Replay:
         """Return the same call under another line, for example that of the command."""
-        return Replay(text, self._again)
+        return Replay(text, self._again, self.trial)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> str:
         return str(self)

@@ -17,15 +17,16 @@ generic trials, and the largest value over the trials of one class of inputs is 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 from __future__ import annotations
 
+import math
 import statistics
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from geomlib.errors import InvalidInput
 from geomlib.verify.moves import Move
-from geomlib.verify.target import Target
+from geomlib.verify.target import Target, WrongShape
 from geomlib.verify.values import Leaves, Tree, rounded
 
 __all__ = [
@@ -35,6 +36,8 @@ __all__ = [
     "Score",
     "Trial",
     "evaluate",
+    "median_size",
+    "relative",
     "run_trial",
     "score",
     "tolerance",
@@ -58,7 +61,17 @@ class Evaluated:
 
 @dataclass(frozen=True)
 class Trial:
-    """Norms of one output field under one move."""
+    """Norms of one output field under one move.
+
+    Args:
+        label: label of the move.
+        e64: error in float64.
+        e32: error in float32; NaN where it was not needed.
+        d32: round-off of float32, from as many of its three terms as were needed.
+        size: mean norm of the two sides.
+        moved: how far the move takes the output.
+        finite: whether every number is.
+    """
 
     label: str
     e64: float
@@ -71,15 +84,16 @@ class Trial:
 
 @dataclass(frozen=True)
 class Score:
-    """Worst relative errors of one field over one class of inputs."""
+    """Relative errors of one field over one class of inputs: the worst, and the median in float64."""
 
     e64: float
     e32: float
     d32: float
     tau64: float
     finite: bool
-    worst: str
+    worst: int
     trials: int
+    median: float
 
     @property
     def ratio(self) -> float:
@@ -92,55 +106,113 @@ def tolerance(d32: float) -> float:
     return HEADROOM * max(d32, _ROUND_OFF_32) * UNIT_RATIO
 
 
-def evaluate(target: Target, tree: Tree) -> Evaluated:
+def evaluate(target: Target, tree: Tree, *, gradients: bool | None = None) -> Evaluated:
     """Return the outputs of both precisions at ``tree``, which is float64 and float32-representable."""
-    return Evaluated(tree, target.wide(tree), target.narrow(tree))
+    return Evaluated(tree, target.wide(tree, gradients=gradients), target.narrow(tree, gradients=gradients))
 
 
-def run_trial(target: Target, at: Evaluated, move: Move) -> dict[str, Trial]:
-    """Return the norms of every output field under one move."""
+def run_trial(
+    target: Target,
+    at: Evaluated,
+    move: Move,
+    *,
+    accept: Callable[[str, Trial], bool] | None = None,
+    gradients: bool | None = None,
+) -> dict[str, Trial]:
+    """Return the norms of every output field under one move.
+
+    Args:
+        target: the callable.
+        at: inputs with their outputs.
+        move: what is done to them.
+        accept: says whether the error of a field is round-off already in view of what is known; where all fields
+            are accepted, three of the five evaluations are saved.
+        gradients: whether gradients are fields too; must be that of ``at``.
+    """
     moved = move.inputs(at.tree)
-    near = [rounded(tree) for tree in moved]
-    wide = move.joined([target.wide(tree) for tree in moved])
-    wide_near = move.joined([target.wide(tree) for tree in near])
-    narrow = move.joined([target.narrow(tree) for tree in near])
+    wide = move.joined([target.wide(tree, gradients=gradients) for tree in moved])
     want, want_narrow = move.expected(_double(at.wide)), move.expected(_double(at.narrow))
-    trials: dict[str, Trial] = {}
-    for name in wide:
-        if name not in want or name not in narrow or name not in want_narrow:
-            continue
-        a, b, c, d, e = (_wide(x[name]) for x in (wide, want, wide_near, narrow, want_narrow))
-        if a.shape != b.shape:
-            raise InvalidInput(
-                f"verify: output {name!r} has shape {tuple(a.shape)} after the move {move.label!r}, "
-                f"{tuple(b.shape)} before it. The outputs must keep their shape."
+    names = [name for name in wide if name in want and name in want_narrow]
+    for name in names:
+        if wide[name].shape != want[name].shape:
+            raise WrongShape(
+                f"verify: output {name!r} has shape {tuple(wide[name].shape)} after the move {move.label!r}, "
+                f"{tuple(want[name].shape)} before it. The outputs must keep their shape."
             )
-        trials[name] = Trial(
-            move.label,
-            e64=_norm(a - b),
-            e32=_norm(d - e),
-            d32=max(_norm(e - b), _norm(d - c), _norm(c - a)),
-            size=0.5 * (_norm(a) + _norm(b)),
-            moved=_norm(b - _wide(at.wide[name])) if b.shape == at.wide[name].shape else 0.0,
-            finite=all(bool(torch.isfinite(x).all()) for x in (a, b, d, e)),
-        )
-    return trials
+    if accept is not None:
+        quick = {n: _trial(move, at, n, wide[n], want[n], want_narrow[n]) for n in names}
+        if all(trial.finite and accept(n, trial) for n, trial in quick.items()):
+            return quick
+    near = [rounded(tree) for tree in moved]
+    wide_near = move.joined([target.wide(tree, gradients=gradients) for tree in near])
+    narrow = move.joined([target.narrow(tree, gradients=gradients) for tree in near])
+    return {
+        n: _trial(move, at, n, wide[n], want[n], want_narrow[n], (wide_near[n], narrow[n]))
+        for n in names
+        if n in narrow
+    }
 
 
-def score(trials: list[Trial], field_size: float, floor: float = 0.0) -> Score:
+def _trial(
+    move: Move,
+    at: Evaluated,
+    name: str,
+    wide: Tensor,
+    want: Tensor,
+    want_narrow: Tensor,
+    rest: tuple[Tensor, Tensor] | None = None,
+) -> Trial:
+    a, b, e = _wide(wide), _wide(want), _wide(want_narrow)
+    found = [a, b, e]
+    e32, d32 = float("nan"), _norm(e - b)
+    if rest is not None:
+        c, d = (_wide(x) for x in rest)
+        found.append(d)
+        e32, d32 = _norm(d - e), max(d32, _norm(d - c), _norm(c - a))
+    return Trial(
+        move.label,
+        e64=_norm(a - b),
+        e32=e32,
+        d32=d32,
+        size=0.5 * (_norm(a) + _norm(b)),
+        moved=_norm(b - _wide(at.wide[name])) if b.shape == at.wide[name].shape else 0.0,
+        finite=all(bool(torch.isfinite(x).all()) for x in found),
+    )
+
+
+def score(
+    trials: list[Trial],
+    field_size: float,
+    *,
+    floor: tuple[float, float] = (0.0, 0.0),
+    only: int | None = None,
+) -> Score:
     """Return the worst relative errors of trials of one class.
 
     Args:
         trials: norms of one field.
-        field_size: S_field, the median norm over the generic trials of the same amplitude.
-        floor: round-off known from other trials of the same amplitude.
+        field_size: S_field, the median norm over the generic trials of the same size and amplitude.
+        floor: relative error and round-off of float32 known from other trials of that kind.
+        only: the trial whose error counts, where one is repeated; the round-off is that of all.
     """
-    finite = all(t.finite for t in trials)
-    rows = [(_relative(t.e64, t, field_size), t) for t in trials]
-    e64, worst = max(rows, key=lambda row: row[0] if row[0] == row[0] else float("inf"))
-    e32 = max(_relative(t.e32, t, field_size) for t in trials)
-    d32 = max(floor, *(_relative(t.d32, t, field_size) for t in trials))
-    return Score(e64, e32, d32, tolerance(d32), finite, worst.label, len(trials))
+    errors = [relative(t.e64, t.size, field_size) for t in trials]
+    order = range(len(trials)) if only is None else [only]
+    worst = max(order, key=lambda k: errors[k] if errors[k] == errors[k] else math.inf)
+    counted = [trials[k] for k in order]
+    e32 = [relative(t.e32, t.size, field_size) for t in counted if t.e32 == t.e32 or not t.finite]
+    seen = [relative(t.d32, t.size, field_size) for t in trials]
+    d32 = max([floor[1], *(x for x in seen if x == x)])
+    finite = all(t.finite for t in counted)
+    return Score(
+        errors[worst],
+        max(e32, default=floor[0]),
+        d32,
+        tolerance(d32),
+        finite,
+        worst,
+        len(trials),
+        statistics.median(errors),
+    )
 
 
 def median_size(trials: list[Trial]) -> float:
@@ -148,10 +220,11 @@ def median_size(trials: list[Trial]) -> float:
     return statistics.median(t.size for t in trials) if trials else 0.0
 
 
-def _relative(error: float, trial: Trial, field_size: float) -> float:
-    scale = max(trial.size, field_size)
+def relative(error: float, size: float, field_size: float) -> float:
+    """Return an error divided by S, the larger of the two sizes."""
+    scale = max(size, field_size)
     if scale == 0.0:
-        return 0.0 if error == 0.0 else float("inf")
+        return 0.0 if error == 0.0 else math.inf
     return error / scale
 
 

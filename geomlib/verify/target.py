@@ -3,20 +3,20 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from geomlib.algebra.symmetry import TensorType
+from geomlib.algebra.symmetry import TensorType, dual_type
 from geomlib.errors import InvalidInput
 from geomlib.verify.arguments import call
 from geomlib.verify.copies import in_float32, in_float64
 from geomlib.verify.values import Leaves, Tree, leaves, map_leaves, narrowed, outputs_of, replaced
 
-__all__ = ["COTANGENT", "GRADIENT", "Target", "gradient_type"]
+__all__ = ["COTANGENT", "GRADIENT", "Target", "WrongShape", "gradient_type"]
 
 #: Prefix of the outputs that are gradients.
 GRADIENT = "d/d "
@@ -28,6 +28,10 @@ _MIXED = ("same dtype", "expected scalar type", "must have the same", "dtype", "
 
 def _plain() -> AbstractContextManager[object]:
     return nullcontext()
+
+
+class WrongShape(InvalidInput):
+    """An output has other rows than its type promises: a mistake of the target, not a refusal of the input."""
 
 
 class Target:
@@ -71,7 +75,9 @@ class Target:
 
     def narrow(self, tree: Tree, *, gradients: bool | None = None) -> Leaves:
         """Return the outputs of the float32 copy on inputs rounded to float32."""
-        return self._evaluate(self._narrow, narrowed(tree), self.gradients if gradients is None else gradients)
+        return self._evaluate(
+            self._narrow, narrowed(tree), self.gradients if gradients is None else gradients
+        )
 
     def raw(self, tree: Tree) -> Leaves:
         """Return the float64 outputs as computed: on these very tensors, attached to their graph."""
@@ -109,15 +115,34 @@ class Target:
             if x.is_floating_point() and path in self.types and self.types[path].kind != "index"
         }
 
-    def graph(self, tree: Tree) -> tuple[Leaves, Leaves, Tensor | None]:
-        """Return differentiable inputs, float64 outputs, and the sum of outputs times cotangents (or ``None``)."""
+    def graph(self, tree: Tree, skip: Collection[str] = ()) -> tuple[Leaves, Leaves, Tensor | None]:
+        """Return differentiable inputs, float64 outputs, and the sum of outputs times cotangents (or ``None``).
+
+        Args:
+            tree: float64 inputs with cotangents.
+            skip: outputs left out of the sum.
+        """
         fresh = map_leaves(tree, lambda _, x: x.detach().clone())
         wrt = {path: x.requires_grad_() for path, x in self.variables(fresh).items()}
         with torch.enable_grad(), self.watch():
             found = self._outputs(self._wide, replaced(fresh, wrt))
-            pairs = [(x, tree[COTANGENT + n]) for n, x in found.items() if x.requires_grad and COTANGENT + n in tree]
+            attached = [
+                n for n, x in found.items() if x.requires_grad and COTANGENT + n in tree and n not in skip
+            ]
+            pairs = [(found[n], tree[COTANGENT + n]) for n in attached]
             total = sum(((x * c.to(x)).sum() for x, c in pairs), torch.zeros((), dtype=torch.float64))
         return wrt, found, total if pairs else None
+
+    def attached(self, tree: Tree, *, compiled: bool) -> Leaves:
+        """Return float64 outputs with their graph, from the plain call or under ``torch.compile``.
+
+        The compilation stops before code is generated: what gets lost gets lost there, and no compiler is needed.
+        """
+        fresh = map_leaves(tree, lambda _, x: x.detach().clone())
+        wrt = {path: x.requires_grad_() for path, x in self.variables(fresh).items()}
+        function = torch.compile(self._wide, backend="aot_eager") if compiled else self._wide
+        with torch.enable_grad():
+            return self._outputs(function, replaced(fresh, wrt))
 
     def _outputs(self, function: Callable[..., Any], tree: Tree) -> Leaves:
         arguments = {name: value for name, value in tree.items() if not name.startswith(COTANGENT)}
@@ -146,7 +171,7 @@ class Target:
         pairs = [(found[name], tree[COTANGENT + name].detach().to(found[name])) for name in attached]
         for name, (out, c) in zip(attached, pairs, strict=True):
             if out.shape != c.shape:
-                raise InvalidInput(
+                raise WrongShape(
                     f"verify: output {name!r} has shape {tuple(out.shape)} not {tuple(c.shape)}. "
                     "A graph output has one row per graph; check its scope."
                 )
@@ -169,5 +194,5 @@ class Target:
 
 
 def gradient_type(t: TensorType) -> TensorType:
-    """Return the type of a gradient with respect to a tensor of type ``t``: points become vectors."""
-    return TensorType("vector", t.scope) if t.kind == "point" else t
+    """Return the type of a gradient with respect to a tensor of type ``t``: A^-T acts, and points do not shift."""
+    return dual_type(t)

@@ -98,7 +98,9 @@ def with_entries(tree: Tree, new: Mapping[str, Any]) -> Tree:
 
 def is_graph(value: Any) -> bool:
     """Return whether a value is a ``Data``, ``Batch`` or ``HeteroData`` of PyG, which is not imported for this."""
-    return any(c.__module__.startswith("torch_geometric.data") for c in type(value).__mro__) and hasattr(value, "stores")
+    return any(c.__module__.startswith("torch_geometric.data") for c in type(value).__mro__) and hasattr(
+        value, "stores"
+    )
 
 
 def _graph_items(value: Any) -> Iterator[tuple[str, str, Any, Any]]:

@@ -110,16 +110,6 @@ TWINS: dict[str, Callable] = {
 }
 
 
-#: Mutants that await a part of the check.
-PENDING = {
-    "the three nearest neighbours, ties by number": "stress set: equal distances",
-    "silent truncation at 32 neighbours": "stress set: more than 64 neighbours",
-    "a graph of NaN changes its neighbours": "stress set: NaN in one graph",
-    "forces that are no gradient": "conservativity",
-    "a table made in float32 and cast": "leak finder",
-}
-
-
 def judged(subject: Subject) -> Report:
     return check(
         subject.target,
@@ -131,16 +121,11 @@ def judged(subject: Subject) -> Report:
     )
 
 
-def pending(name: str):
-    marks = [pytest.mark.xfail(strict=True, reason=PENDING[name])] if name in PENDING else []
-    return pytest.param(name, marks=marks)
-
-
 def test_there_are_enough_pairs() -> None:
     assert len(PAIRS) >= 24
 
 
-@pytest.mark.parametrize("name", [pending(name) for name in PAIRS])
+@pytest.mark.parametrize("name", PAIRS)
 def test_mutants_are_caught(name: str) -> None:
     report = judged(PAIRS[name].build(True))
     assert report.verdict == PAIRS[name].verdict and not report.ok, str(report)
@@ -172,7 +157,8 @@ def test_the_correct_network_passes_at_any_scale(scale: float) -> None:
 @pytest.mark.parametrize("name", FAULTS)
 def test_faults_are_caught(name: str) -> None:
     report = run(network(FAULTS[name]))
-    assert report.verdict == "BROKEN", f"{name}\n{report}"
+    expected = "PRECISION LEAK" if name == "float32 inside float64" else "BROKEN"
+    assert report.verdict == expected, f"{name}\n{report}"
 
 
 @pytest.mark.parametrize("name", TWINS)
@@ -313,7 +299,9 @@ def test_missing_cell() -> None:
 def test_batch_leakage_and_silent_truncation() -> None:
     def pooled(x: Tensor, batch: Tensor, leak: float) -> Tensor:
         size = int(batch.max()) + 1
-        return x.new_zeros(size).index_add(0, batch, x.square().sum(-1)) + leak * x.square().sum()
+        return x.new_zeros(size).index_add(0, batch, x.square().sum(-1)) + (
+            leak * x.square().sum() if leak else 0.0
+        )
 
     example = {"x": torch.randn(7, 3), "batch": torch.tensor([0, 0, 0, 0, 1, 1, 1])}
     types, out = {"x": "node:vector", "batch": "index"}, "graph:scalar"
@@ -323,7 +311,8 @@ def test_batch_leakage_and_silent_truncation() -> None:
     assert bad.verdict == "BROKEN" and "graphs one by one" in str(bad)
 
     def nearest(pos: Tensor, k: int) -> Tensor:
-        d = torch.cdist(pos, pos)
+        # Beyond 25 rows cdist multiplies matrices and keeps half of the digits, which is a fault of its own.
+        d = torch.cdist(pos, pos, compute_mode="donot_use_mm_for_euclid_dist")
         kept = d[:, :k] if k < len(pos) else d  # the first k, not the nearest
         return torch.exp(-kept).sum(1)
 

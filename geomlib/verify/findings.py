@@ -1,0 +1,240 @@
+"""After a failed check: what is narrower, what still holds, where it starts, and how to see it again."""
+
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Generator
+
+from geomlib.algebra.groups import Group
+from geomlib.algebra.symmetry import Symmetry
+from geomlib.errors import InvalidInput
+from geomlib.verify.diagnosis import Diagnosis, diagnose
+from geomlib.verify.judge import LEAK, Class, Collected, Judged, judge
+from geomlib.verify.leak import Leaks, find_leaks
+from geomlib.verify.moves import Move, Types
+from geomlib.verify.statistic import HEADROOM, Evaluated, relative
+from geomlib.verify.target import COTANGENT, GRADIENT, Target
+from geomlib.verify.values import Tree, map_leaves
+
+__all__ = ["Evidence", "Findings", "explain"]
+
+#: Noise whose effect shows a discontinuity, and the relative change that noise cannot cause otherwise.
+_NOISE, _JUMP = 1e-7, 1e-4
+_OK = ("EXACT", "APPROXIMATE")
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the findings are drawn from.
+
+    Args:
+        function: the user's callable.
+        target: its copies.
+        declared: what it promises.
+        group: the declared group.
+        inputs: types of the inputs.
+        outputs: types of the outputs.
+        collected: all trials.
+        scale: length of the translations.
+        generator: draws the elements of the guesses.
+    """
+
+    function: Callable[..., Any]
+    target: Target
+    declared: Symmetry
+    group: Group
+    inputs: Types
+    outputs: Types
+    collected: Collected
+    scale: float
+    generator: Generator
+
+    def judged(self, classes: list[Class] | None = None) -> list[Judged]:
+        """Return the verdicts in view of some classes, or of all."""
+        chosen = self.collected if classes is None else replace(self.collected, classes=classes)
+        return judge(chosen, self.declared, self.outputs, self.inputs)
+
+
+def _nothing() -> Diagnosis:
+    return Diagnosis((), (), "")
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What a report says besides numbers."""
+
+    judged: list[Judged]
+    diagnosis: Diagnosis = field(default_factory=_nothing)
+    first_broken: str = ""
+    leaks: tuple[str, ...] = ()
+    lie: tuple[tuple[str, float], ...] = ()
+
+
+def explain(e: Evidence) -> Findings:
+    """Return verdicts and findings; the search runs only where something failed."""
+    judged = e.judged()
+    broken = [j for j in judged if j.result.verdict == "BROKEN"]
+    failed = [j for j in judged if j.result.verdict not in _OK]
+    if not failed or e.collected.only is not None:
+        return Findings(judged)
+    leaks = Leaks()
+    if broken:
+        small = [j for j in broken if j.result.e64 <= LEAK]
+        leaks = _leaks(e, max(small or broken, key=lambda j: j.result.ratio))
+        if small and leaks.explain:
+            e.collected.narrowed = True
+            judged = e.judged()
+            broken = [j for j in judged if j.result.verdict == "BROKEN"]
+    lines = leaks.texts if leaks.explain else ()
+    if not broken:
+        return Findings(judged, first_broken=_located(e, failed), leaks=lines)
+    judged = [_with_jump(e, j) for j in judged]
+    worst = max(broken, key=lambda j: j.result.ratio)
+    diagnosis = _diagnosed(e, broken, worst)
+    if leaks.casts:
+        diagnosis = replace(diagnosis, advice="without the narrower type the function is exact")
+    return Findings(judged, diagnosis, _located(e, failed), lines, _lie(e))
+
+
+def _case(j: Judged) -> tuple[Evaluated, Move]:
+    return j.found.cases[j.trial]
+
+
+def _error(
+    e: Evidence, tree: Tree, move: Move, fields: dict[str, float], *, gradients: bool
+) -> dict[str, float]:
+    """Return relative float64 errors of fields (with their S_field) under one move."""
+    wide = e.target.wide(tree, gradients=gradients)
+    moved = move.joined([e.target.wide(t, gradients=gradients) for t in move.inputs(tree)])
+    want = move.expected({n: x.double() if x.is_floating_point() else x for n, x in wide.items()})
+    found: dict[str, float] = {}
+    for name, size in fields.items():
+        if name in moved and name in want and moved[name].shape == want[name].shape:
+            a, b = moved[name].double(), want[name].double()
+            found[name] = relative(float((a - b).norm()), 0.5 * float(a.norm() + b.norm()), size)
+    return found
+
+
+def _leaks(e: Evidence, j: Judged) -> Leaks:
+    at, move = _case(j)
+    name, gradients = j.result.name, j.result.name.startswith(GRADIENT)
+    size = j.found.size.get(name, 0.0)
+
+    def error() -> float:
+        return _error(e, at.tree, move, {name: size}, gradients=gradients).get(name, float("nan"))
+
+    return find_leaks(e.target, at.tree, error, j.result.tau64)
+
+
+def _passes_without(e: Evidence, name: str, classes: list[Class]) -> bool:
+    """Return whether a field is exact in view of some classes only."""
+    found = {j.result.name: j.result.verdict for j in e.judged(classes)} if classes else {}
+    return found.get(name) in _OK
+
+
+def _with_jump(e: Evidence, j: Judged) -> Judged:
+    """Say so where an error shows on tied inputs only and the function jumps there."""
+    if j.result.verdict != "BROKEN" or not j.found.tied:
+        return j
+    if not _passes_without(e, j.result.name, [c for c in e.collected.classes if not c.tied]):
+        return j
+    jump = _jump(e, _case(j)[0], j.result.name)
+    if jump <= _JUMP:
+        return j
+    text = f"discontinuous at this input: noise of {_NOISE:g} changes the output by {jump:.1e}"
+    return replace(j, result=replace(j.result, reason=f"{text}; {j.result.reason}"))
+
+
+def _jump(e: Evidence, at: Evaluated, name: str) -> float:
+    """Return the largest relative change of an output under several small noises."""
+    still = at.wide[name].double()
+    worst = 0.0
+    for _ in range(4):
+
+        def shake(path: str, x: torch.Tensor) -> torch.Tensor:
+            t = e.inputs.get(path)
+            if t is None or not t.moves or not x.is_floating_point() or path.startswith(COTANGENT):
+                return x
+            return x + _NOISE * torch.randn(x.shape, generator=e.generator, dtype=torch.float64).to(x)
+
+        found = e.target.wide(map_leaves(at.tree, shake), gradients=False)
+        if name in found and found[name].shape == still.shape:
+            worst = max(
+                worst, relative(float((found[name].double() - still).norm()), float(still.norm()), 0.0)
+            )
+    return worst
+
+
+def _diagnosed(e: Evidence, broken: list[Judged], worst: Judged) -> Diagnosis:
+    at, move = _case(worst)
+    same = [j for j in broken if j.found is worst.found]
+    fields = {j.result.name: (j.found.size.get(j.result.name, 0.0), j.result.tau64) for j in same}
+    plain = {n: x for n, x in fields.items() if not n.startswith(GRADIENT)}
+    fields = plain or fields
+    gradients = not plain
+
+    def holds(tree: Tree, moves: list[Move]) -> bool:
+        for m in moves:
+            errors = _error(e, tree, m, {n: size for n, (size, _) in fields.items()}, gradients=gradients)
+            if len(errors) < len(fields) or any(not errors[n] <= fields[n][1] for n in fields):
+                return False
+        return True
+
+    generic = [c for c in e.collected.classes if c.index < 2]
+    only = ""
+    if worst.found.index > 1 and _passes_without(e, worst.result.name, generic):
+        scores = [
+            (c.label, c.score(worst.result.name))
+            for c in e.collected.classes
+            if worst.result.name in c.trials
+        ]
+        labels = [label for label, s in sorted(scores, key=lambda x: -x[1].ratio) if s.ratio > HEADROOM]
+        only = ", ".join(labels[:4]) if move.element is not None else f"{worst.found.label} ({move.label})"
+    names = [n.removeprefix(GRADIENT) for n in fields]
+    tree = {n: x for n, x in at.tree.items() if gradients or not n.startswith(COTANGENT)}
+    return diagnose(tree, e.group, e.inputs, e.outputs, names, e.scale, e.generator, holds, only)
+
+
+def _tool(name: str) -> Any:
+    """Return a tool of this package, or ``None`` where this installation has it not."""
+    from geomlib import verify
+
+    try:
+        return getattr(verify, name, None)
+    except ImportError:
+        return None
+
+
+def _arguments(e: Evidence) -> tuple[dict[str, str], Tree]:
+    at = e.collected.classes[0].cases[0][0]
+    tree = {n: x for n, x in at.tree.items() if not n.startswith(COTANGENT)}
+    return {n: str(t) for n, t in e.inputs.items() if not n.startswith(COTANGENT)}, tree
+
+
+def _located(e: Evidence, failed: list[Judged]) -> str:
+    """Return the first submodule that breaks, where the target has submodules."""
+    locate = _tool("locate")
+    watched = any(any(m.children()) for m in e.target.modules.values())
+    if locate is None or not watched or all(j.result.name.startswith(GRADIENT) for j in failed):
+        return ""
+    types, tree = _arguments(e)
+    try:
+        return locate(e.function, e.group.name, types, example=tree).first_broken or ""
+    except (InvalidInput, RuntimeError, ValueError, IndexError, KeyError, TypeError):
+        return ""  # nothing to add to the verdict
+
+
+def _lie(e: Evidence) -> tuple[tuple[str, float], ...]:
+    lie = _tool("lie")
+    if lie is None:
+        return ()
+    types, tree = _arguments(e)
+    try:
+        return tuple(dict(lie(e.function, e.group.name, types, example=tree)).items())
+    except (InvalidInput, RuntimeError, ValueError, IndexError, KeyError, TypeError):
+        return ()
