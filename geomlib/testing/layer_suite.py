@@ -15,7 +15,7 @@ from geomlib.algebra.symmetry import KINDS, Symmetry
 from geomlib.testing import rearranged
 from geomlib.testing.asserting import require, skip
 from geomlib.testing.case import Case, build, cast, difference
-from geomlib.testing.measures import agree, detached, finite, gradients, jumps, plain, same
+from geomlib.testing.measures import agree, detached, finite, gradients, jumps, narrowed, plain, same
 from geomlib.testing.slopes import TOLERANCE, first_order_error, force_error, second_order_error
 from geomlib.verify.statistic import tolerance
 from geomlib.verify.values import outputs_of
@@ -293,11 +293,8 @@ class LayerSuite:
         for name, x in case.outputs(case.inputs).items():
             ok = not x.is_floating_point() or x.dtype == torch.float64
             require(ok, f"output `{name}` is {x.dtype} with float64 weights and inputs")
-        found = self.report()
-        leaks = [f.name for f in found.fields if f.verdict == "PRECISION LEAK"]
-        require(
-            not leaks and not found.leaks, f"computed in a narrower type: {', '.join([*leaks, *found.leaks])}"
-        )
+        found = narrowed(case)
+        require(not found, f"computed in a narrower type: {'; '.join(found)}")
 
     def test_default_dtype(self) -> None:
         """The results do not depend on ``torch.get_default_dtype()``, at construction or at call."""

@@ -16,7 +16,18 @@ from geomlib.testing.rearranged import pair
 from geomlib.verify.statistic import tolerance
 from geomlib.verify.values import Leaves, outputs_of
 
-__all__ = ["agree", "detached", "finite", "gradients", "jumps", "paired", "plain", "same", "variables"]
+__all__ = [
+    "agree",
+    "detached",
+    "finite",
+    "gradients",
+    "jumps",
+    "narrowed",
+    "paired",
+    "plain",
+    "same",
+    "variables",
+]
 
 
 def plain(suite: Any, name: str) -> Any:
@@ -107,6 +118,15 @@ def finite(case: Case, inputs: Mapping[str, Any], what: str) -> None:
             require(
                 g is None or bool(torch.isfinite(g).all()), f"{what}: the gradient of `{name}` is not finite"
             )
+
+
+def narrowed(case: Case) -> list[str]:
+    """Return what is made or used in a narrower type while float64 weights meet float64 inputs."""
+    from geomlib.verify.leak import watched
+    from geomlib.verify.target import Target
+
+    target = Target(case.module, case.types, gradients=False)
+    return [str(leak) for leak in watched(target, cast(case.inputs, torch.float64))[0]]
 
 
 _DIRECTION = (0.48, 0.6, 0.64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -36,12 +37,19 @@ def text_of(report: Report) -> str:
 
 
 def _row(f: FieldResult) -> tuple[str, ...]:
+    return f.name, f.type, f"{f.e64:.1e}", f"{f.e32:.1e}", f"{f.d32:.1e}", f.verdict + _times(f.ratio)
+
+
+def _times(ratio: float) -> str:
+    """Return the error in units of round-off, ``2.6e10`` and not ``2.6e+10``."""
     from geomlib.verify.statistic import HEADROOM
 
-    much = f.ratio > HEADROOM
-    big = f"{f.ratio:.1e}".replace("e+", "e")
-    times = f" ({big} x expected f64 round-off)" if much else f" ({f.ratio:.2g} x round-off)"
-    return f.name, f.type, f"{f.e64:.1e}", f"{f.e32:.1e}", f"{f.d32:.1e}", f.verdict + times
+    if not math.isfinite(ratio):
+        return ""
+    if ratio <= HEADROOM:
+        return f" ({ratio:.2g} x round-off)"
+    mantissa, exponent = f"{ratio:.1e}".split("e")
+    return f" ({mantissa}e{int(exponent)} x expected f64 round-off)"
 
 
 def _diagnosis(report: Report) -> list[list[str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import subprocess
 import sys
 import time
@@ -189,6 +190,22 @@ def test_what_the_users_code_raises_is_no_verdict(file: str, capsys, name: str) 
     assert main([f"{file}:{name}", "--group", "O3", "--in", "vector", "--out", "vector"]) == 2
     err = capsys.readouterr().err
     assert ("KeyError: 'a mistake of the user'" in err) == (name == "raises") and "geomlib verify:" in err
+
+
+def test_replay_gives_the_worst_number_again(file: str, capsys, tmp_path: Path) -> None:
+    """The line of a failed report, run in a shell, gives the same number, bit for bit."""
+    first, second = tmp_path / "first.json", tmp_path / "second.json"
+    asked = ["--group", "O3", "--in", "3x1o", "--out", "vector", "--seed", "11", "--trials", "5"]
+    assert main([f"{file}:Random", *asked, "--json", str(first)]) == 1
+    line = next(x for x in capsys.readouterr().out.splitlines() if x.startswith(" replay: "))
+    words = shlex.split(line.removeprefix(" replay: "))
+    assert words[:2] == ["geomlib", "verify"] and "--seed" in words and "--trial" in words
+    command = [sys.executable, "-m", "geomlib.cli", *words[1:], "--json", str(second)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1, done.stderr
+    before, after = (json.loads(path.read_text()) for path in (first, second))
+    worst = max(before["fields"], key=lambda f: f["ratio"])
+    assert worst["e64"] in [f["e64"] for f in after["fields"]] and after["trials"] == before["trials"]
 
 
 def test_the_table_of_everything(capsys, tmp_path: Path) -> None:
