@@ -423,6 +423,12 @@ def _(faulty: bool) -> Subject:
     return Subject(_Table(faulty), "O(3)", "vector", "vector")
 
 
+@pair("outputs in float32 whatever comes in, one axis longer by 1e-4")
+def _(faulty: bool) -> Subject:
+    factors = (1.0, 1.0, 1.0 + 1e-4) if faulty else (1.0, 1.0, 1.0)
+    return Subject(lambda v: (norm(v) * stretched(v, *factors)).float(), "O(3)", "vector", "vector")
+
+
 # The four families
 
 
