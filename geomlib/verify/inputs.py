@@ -37,9 +37,20 @@ _NODES = 10
 
 
 def example_of(target: Any) -> Draw | None:
-    """Return a source of inputs from the target's classmethod ``example``, if it has one."""
+    """Return a source of inputs from the target's classmethod ``example``, if it has one that fits.
+
+    An example is made for its own instance: where that declares other types than the target (an instance of other irreps),
+    None is returned.
+    """
     example = getattr(target, "example", None)
     if not callable(example):
+        return None
+    try:
+        instance = cast("tuple[Any, Any]", example(Generator().manual_seed(0)))[0]
+    except AttributeError:  # a wrapper around something that has none
+        return None
+    theirs, ours = (getattr(getattr(t, "symmetry", None), "inputs", None) for t in (instance, target))
+    if theirs is not None and ours is not None and dict(theirs) != dict(ours):
         return None
     return lambda generator: normalized(target, cast("tuple[Any, Any]", example(generator))[1])
 

@@ -99,3 +99,12 @@ def test_tuples_and_dicts() -> None:
     assert not Mutant(Many(), "output")(x=x)["a"].equal(x)
     assert not Mutant(Two(), "output")(x)[0].equal(x)
     assert check(Mutant(Two(), "output"), example={"x": x}, trials=4).verdict == "BROKEN"
+
+
+def test_an_instance_of_other_irreps_than_the_example_is_verified_with_inputs_of_its_own():
+    from geomlib import verify
+    from geomlib.layers import ChannelwiseTensorProduct, FullTensorProduct
+
+    for layer in (ChannelwiseTensorProduct("3x0e+5x1o", "0e+1o", "0e+1o"), FullTensorProduct("1o", "2e+1o")):
+        report = verify.check(layer, trials=4)
+        assert report.verdict == "EXACT", report
