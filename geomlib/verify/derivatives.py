@@ -36,8 +36,11 @@ def _weights(target: Target) -> list[Tensor]:
     return list({id(p): p for p in found if p.requires_grad}.values())
 
 
-def _gradients(total: Tensor, wrt: list[Tensor], *, create_graph: bool = False) -> list[Tensor]:
-    found = torch.autograd.grad(total, wrt, create_graph=create_graph, allow_unused=True)
+def _gradients(
+    target: Target, total: Tensor, wrt: list[Tensor], *, create_graph: bool = False
+) -> list[Tensor]:
+    with target.watch():
+        found = torch.autograd.grad(total, wrt, create_graph=create_graph, allow_unused=True)
     maybe = cast("Sequence[Tensor | None]", found)
     return [torch.zeros_like(x) if g is None else g for x, g in zip(wrt, maybe, strict=True)]
 
@@ -71,7 +74,7 @@ def derivative_error(target: Target, tree: Tree, generator: torch.Generator) -> 
     names = [n for n, x in found.items() if x.requires_grad and COTANGENT + n in tree]
     weights = _weights(target)
     try:
-        gradients = _gradients(total, [*wrt.values(), *weights])
+        gradients = _gradients(target, total, [*wrt.values(), *weights])
     except RuntimeError as error:
         if "second time" not in str(error):
             raise
@@ -157,11 +160,11 @@ def second_derivative_error(
     scales = {n: _scale([x]) for n, x in wrt.items()}
     u = {n: scales[n] * d for n, d in along.items()}
     try:
-        first = _gradients(total, list(wrt.values()), create_graph=True)
+        first = _gradients(target, total, list(wrt.values()), create_graph=True)
         slope = sum(((g * u[n]).sum() for n, g in zip(wrt, first, strict=True)), torch.zeros(()))
         if not slope.requires_grad:
             return _unattached(target, tree, u, first, skip)
-        second = _gradients(slope, [*wrt.values(), *weights])
+        second = _gradients(target, slope, [*wrt.values(), *weights])
     except RuntimeError as error:
         return f"second derivatives not tested: {str(error).splitlines()[0]}"
     parts = {f"`{n}`": [i] for i, n in enumerate(wrt)}
@@ -190,7 +193,7 @@ def _differences(
     for sign in (1.0, -1.0):
         wrt, _, total = target.graph(replaced(tree, {n: x[n] + sign * step * d for n, d in u.items()}), skip)
         value = torch.zeros((), requires_grad=True) if total is None else total
-        found.append(_gradients(value, [*wrt.values(), *_weights(target)]))
+        found.append(_gradients(target, value, [*wrt.values(), *_weights(target)]))
     return [(a - b) / (2.0 * step) for a, b in zip(*found, strict=True)], found[0]
 
 

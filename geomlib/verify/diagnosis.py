@@ -174,7 +174,9 @@ class _Guesses:
             if t.kind in ("point", "vector") and (self.spatial or "").startswith(("E(", "SE(", "T(")):
                 other = replace(t, kind="vector" if t.kind == "point" else "point")
                 found[f"`{name}` typed {other}"] = self._input(elements, name, other)
-            if t.moves:
+            if t.moves and any(
+                other.moves for n, other in self.inputs.items() if n != name
+            ):  # else nothing moves
                 found[f"`{name}` typed inv"] = self._input(elements, name, replace(_bare(t), kind="inv"))
         for name, x in self.untyped.items():
             for other in _guessed(name, x, self.inputs, self.nodes):

@@ -185,6 +185,7 @@ def _field(name: str, t: TensorType, collected: Collected, declared: Symmetry) -
         verdict,
         f"{where.label}: {label}" if label != where.label else label,
         reason,
+        scores[0][1].median,
     )
     return Judged(result, where, worst.worst)
 
@@ -207,7 +208,8 @@ def _verdict(
         if worst.e64 <= declared.rtol:
             return "APPROXIMATE", f"relative error {worst.e64:.1e}, declared {declared.rtol:.1e}"
         return "BROKEN", f"relative error {worst.e64:.1e} above the declared rtol {declared.rtol:.1e}"
-    expected = f"relative error {worst.e64:.1e}, an exact function would stay below {worst.tau64:.1e}"
+    error = f"relative error {worst.e64:.1e} (median {worst.median:.1e} of {worst.trials} trials)"
+    expected = f"{error}, an exact function would stay below {worst.tau64:.1e}"
     if worst.e64 <= LEAK and collected.narrowed:
         return "PRECISION LEAK", f"{expected}; part of the computation is narrower than float64"
     return "BROKEN", expected

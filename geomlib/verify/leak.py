@@ -40,6 +40,7 @@ class Leak:
         dtype: of the tensor.
         line: file and line of the user's code.
         made: whether it was made in the run; otherwise it came from outside.
+        cast: whether it was made of a wider tensor.
         storage: where its numbers are.
     """
 
@@ -50,6 +51,7 @@ class Leak:
     dtype: torch.dtype
     line: str
     made: bool
+    cast: bool
     storage: int
 
     def __str__(self) -> str:
@@ -123,30 +125,36 @@ class _Watch(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
-        inputs = [x for x in tree_flatten((args, kwargs))[0] if _narrow(x)]
+        given = [
+            x for x in tree_flatten((args, kwargs))[0] if isinstance(x, Tensor) and x.is_floating_point()
+        ]
+        inputs = [x for x in given if _narrow(x)]
+        cast = any(x.dim() > 0 for x in given)
         outputs = [x for x in tree_flatten(out)[0] if _narrow(x)]
         for x in inputs:
             if x.untyped_storage().data_ptr() not in self.made:
-                self._record(func, x, made=False)
+                self._record(func, x, made=False, cast=False)
         for x in outputs:
             if not inputs:
-                self._record(func, x, made=True)
+                self._record(func, x, made=True, cast=cast)
             self.made.add(x.untyped_storage().data_ptr())
             self.kept.append(x)  # else its memory, and so its address, could be used again
         return out
 
-    def _record(self, func: Any, x: Tensor, *, made: bool) -> None:
+    def _record(self, func: Any, x: Tensor, *, made: bool, cast: bool) -> None:
         module, kind = self.running.now
         self.made.add(x.untyped_storage().data_ptr())
         self.kept.append(x)
         name = str(func).removesuffix(".default")
         storage = x.untyped_storage().data_ptr()
-        self.found.append(Leak(module, kind, name, tuple(x.shape), x.dtype, _line(), made, storage))
+        self.found.append(Leak(module, kind, name, tuple(x.shape), x.dtype, _line(), made, cast, storage))
 
 
 def _line() -> str:
     """Return file and line of the innermost frame of the user's code; nothing in a backward pass."""
     for frame in reversed(traceback.extract_stack()[:-2]):
+        if frame.filename == __file__:
+            continue
         if not frame.filename.startswith((_HERE, _TORCH, "<")):
             return f"{Path(frame.filename).name}:{frame.lineno}"
         if frame.filename.startswith(_HERE):
@@ -212,9 +220,9 @@ def _watching(target: Target, watch: Callable[[], TorchDispatchMode]) -> Generat
 
 
 def narrowed_at_the_end(found: Sequence[Leak], outputs: Leaves) -> bool:
-    """Return whether nothing but the outputs themselves is narrower."""
+    """Return whether nothing but the outputs themselves is cast to a narrower type."""
     ends = {x.untyped_storage().data_ptr() for x in outputs.values() if _narrow(x)}
-    return bool(ends) and all(leak.made and leak.storage in ends for leak in found)
+    return bool(ends) and all(leak.storage in ends for leak in found if leak.cast)
 
 
 def _digits(x: Tensor, dtype: torch.dtype) -> Tensor:

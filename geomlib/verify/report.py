@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -77,6 +78,7 @@ class FieldResult:
         verdict: one of `SEVERITY`.
         where: class of inputs and move of the worst trial.
         reason: one sentence where the verdict is not EXACT.
+        median: median e64 over the generic trials.
     """
 
     name: str
@@ -89,6 +91,7 @@ class FieldResult:
     verdict: str
     where: str
     reason: str = ""
+    median: float = math.nan
 
 
 def _no_counts() -> dict[str, int]:
@@ -120,6 +123,7 @@ class Report:
         leaks: what is computed in a narrower type, with operation and module.
         lie: error of every Lie generator by its name.
         replay: the line that gives the worst number again; ``report.replay()`` runs it.
+        case: the group element and the inputs of the worst trial; not written to files.
     """
 
     target: str
@@ -138,6 +142,7 @@ class Report:
     leaks: tuple[str, ...] = ()
     lie: Mapping[str, float] = field(default_factory=_no_errors)
     replay: Replay = field(default_factory=Replay)
+    case: tuple[Any, dict[str, Any]] | None = field(default=None, compare=False, repr=False)
 
     @property
     def verdict(self) -> str:

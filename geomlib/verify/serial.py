@@ -41,6 +41,7 @@ _FIELD = _object(
     {
         "name": _TEXT, "type": _TEXT, "e64": _NUMBER, "e32": _NUMBER, "d32": _NUMBER, "tau64": _NUMBER,
         "ratio": _NUMBER, "verdict": {"enum": list(SEVERITY)}, "where": _TEXT, "reason": _TEXT,
+        "median": _NUMBER,
     }
 )  # fmt: skip
 

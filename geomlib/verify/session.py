@@ -26,8 +26,9 @@ from geomlib.verify.report import SEVERITY, Replay, Report
 from geomlib.verify.state import preserved_state, reseed
 from geomlib.verify.statistic import Evaluated, evaluate
 from geomlib.verify.stress import Setting
-from geomlib.verify.target import GRADIENT, Target
+from geomlib.verify.target import COTANGENT, GRADIENT, Target
 from geomlib.verify.trials import Trials
+from geomlib.verify.unread import unread_inputs
 from geomlib.verify.values import Tree, leaves, map_leaves, rounded
 
 __all__ = ["Options", "Session", "name_of"]
@@ -109,6 +110,8 @@ class Session:
         claimed = () if repeated else self.declared.breaks
         if not repeated:
             self._claims()
+            silent = unread_inputs(self.target, first, self._fresh(self._generator(-2)), self.inputs)
+            run.warnings += [f"input `{n}` changes no output: nothing is tested about it" for n in silent]
         breaks = {name: self._break(name, first, scale) for name in claimed}
         found = explain(self._evidence(scale))
         self._warn_of_coarse(found.judged)
@@ -129,6 +132,7 @@ class Session:
             leaks=found.leaks,
             lie=dict(found.lie),
             replay=self._replay(found.judged),
+            case=self._case(found.judged),
         )
 
     def _evidence(self, scale: float) -> Evidence:
@@ -147,8 +151,19 @@ class Session:
             self._generator(STRIDE),
         )  # fmt: skip
 
+    @staticmethod
+    def _worst(judged: list[Judged]) -> Judged | None:
+        return max(judged, key=lambda j: (SEVERITY.index(j.result.verdict), j.result.ratio), default=None)
+
+    def _case(self, judged: list[Judged]) -> tuple[Any, dict[str, Any]] | None:
+        worst = self._worst(judged)
+        if worst is None:
+            return None
+        at, move = worst.found.cases[worst.trial]
+        return move.element, {n: x for n, x in at.tree.items() if not n.startswith(COTANGENT)}
+
     def _replay(self, judged: list[Judged]) -> Replay:
-        worst = max(judged, key=lambda j: (SEVERITY.index(j.result.verdict), j.result.ratio), default=None)
+        worst = self._worst(judged)
         number = self.options.trial if worst is None or self.options.trial is not None else worst.number
         o = self.options
         rest = "" if o.trials == Options.trials else f", trials={o.trials}"
