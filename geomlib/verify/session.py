@@ -244,7 +244,7 @@ class Session:
 
     def _fresh(self, generator: Generator) -> Tree:
         tree = {name: value for name, value in self.draw(generator).items() if name in self.base}
-        return rounded(self.target.with_cotangents(rounded(tree), generator))
+        return rounded(self.target.with_cotangents(rounded(tree), generator, self.base))
 
     def _length(self) -> float:
         """Return the size of the data, which is that of the random translations."""

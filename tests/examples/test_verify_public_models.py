@@ -9,15 +9,9 @@ import torch
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "verify_public_models.py"
 SPACE = runpy.run_path(str(EXAMPLE))
 MODELS = {name: rest for name, *rest in SPACE["MODELS"]}
-PENDING = {"e3nn SimpleNetwork": "leak finder"}
 
 
-def _named(name: str):
-    marks = [pytest.mark.xfail(strict=True, reason=PENDING[name])] if name in PENDING else []
-    return pytest.param(name, marks=marks)
-
-
-@pytest.mark.parametrize("name", [_named(name) for name in MODELS])
+@pytest.mark.parametrize("name", MODELS)
 @pytest.mark.filterwarnings("ignore")
 def test_verdict(name: str) -> None:
     package, group, build, expected = MODELS[name]

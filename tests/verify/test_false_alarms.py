@@ -45,7 +45,6 @@ def test_round_off_is_not_underestimated() -> None:
     assert not alarms("the order of the rows", range(107, 108))
 
 
-@pytest.mark.xfail(strict=True, reason="no such warning yet")
 def test_an_input_that_changes_nothing_is_named() -> None:
     """A network whose last weights are still zero does not read its positions: nothing is learned about them."""
 
