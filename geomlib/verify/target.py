@@ -14,7 +14,7 @@ from geomlib.algebra.symmetry import TensorType, dual_type
 from geomlib.errors import InvalidInput
 from geomlib.verify.arguments import call
 from geomlib.verify.copies import in_float32, in_float64
-from geomlib.verify.values import Leaves, Tree, leaves, map_leaves, narrowed, outputs_of, replaced
+from geomlib.verify.values import Leaves, Tree, last_name, leaves, map_leaves, narrowed, outputs_of, replaced
 
 __all__ = ["COTANGENT", "GRADIENT", "Target", "WrongShape", "gradient_type"]
 
@@ -84,10 +84,27 @@ class Target:
         with self.watch():
             return self._outputs(self._wide, tree)
 
-    def with_cotangents(self, tree: Tree, generator: torch.Generator) -> Tree:
-        """Return the inputs with one random cotangent per output, from which gradients are formed."""
+    def with_cotangents(self, tree: Tree, generator: torch.Generator, like: Tree | None = None) -> Tree:
+        """Return the inputs with one random cotangent per output, from which gradients are formed.
+
+        Args:
+            tree: float64 inputs.
+            generator: draws the cotangents.
+            like: inputs with cotangents; where the shapes are the same, no evaluation is needed to know those.
+        """
         if not self.gradients:
             return tree
+        if like is not None:
+            old, new = leaves(like), leaves(tree)
+            weights = {n: x for n, x in old.items() if n.startswith(COTANGENT)}
+            same = {n: x.shape for n, x in new.items()} == {
+                n: x.shape for n, x in old.items() if n not in weights
+            }
+            if same and all(
+                torch.equal(x, old[n]) for n, x in new.items() if last_name(n) in ("batch", "ptr")
+            ):
+                drawn = {n: torch.randn(x.shape, generator=generator).double() for n, x in weights.items()}
+                return {**tree, **{n: x.to(weights[n]) for n, x in drawn.items()}}
         found = self.raw(map_leaves(tree, lambda _, x: x.detach().clone()))
         random = {
             COTANGENT + name: torch.randn(out.shape, generator=generator).double().to(out.device)
