@@ -1,0 +1,98 @@
+"""Writes measured results into the models' cards, from the files in benchmarks/results: nothing is typed by hand.
+
+    python benchmarks/cards.py
+
+An entry belongs to the file it names; entries that name no file of benchmarks/results are left as they are.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = "benchmarks/results"
+
+
+def rmd17_ethanol(result: dict[str, Any]) -> dict[str, Any]:
+    """Return the card's entry for errors on rMD17 ethanol, beside torchmd-net."""
+    about = result["about"]
+    numbers = {
+        f"{s['recipe']} recipe, {s['side']}": {k: s[k] for k in ("steps", "E_mae_meV", "F_mae_meV_A")}
+        for s in result["summary"]
+    }
+    return {
+        "title": "rMD17 ethanol, equal CPU time beside torchmd-net",
+        "data": "rMD17 ethanol (PBE/def2-SVP), botnet/dataset_ethanol",
+        "split": "train.xyz (1000) to train, test_MD.xyz (1000) to test; no validation, final weights",
+        "seeds": sorted({r["seed"] for r in result["rows"]}),
+        "budget": f"{about['budget_cpu_seconds']:g} s of CPU time on one thread, {about['machine']}",
+        "model": {**about["model"], "parameters": result["rows"][0]["parameters"]},
+        "numbers": numbers,
+        "reading": about["reading"],
+    }
+
+
+def nve(result: dict[str, Any]) -> dict[str, Any]:
+    """Return the card's entry for energy conservation."""
+    numbers: dict[str, Any] = {}
+    for name, system in result["systems"].items():
+        numbers[name] = {
+            "F_mae_meV_A": system["test_errors_meV"]["F_mae"],
+            "train_cpu_seconds": system["train_cpu_seconds"],
+            "runs": [
+                {
+                    "dtype": r["dtype"], "timestep_fs": r["timestep_fs"], "ps": r["ps"],
+                    "replicas": len(r["drift_meV_per_atom_per_ps"]),
+                    "largest_drift_meV_per_atom_per_ps": max(map(abs, r["drift_meV_per_atom_per_ps"])),
+                    "largest_fluctuation_meV_per_atom": max(r["fluctuation_meV_per_atom"]),
+                    "max_momentum_u_A_per_fs": r["max_momentum_u_A_per_fs"],
+                }
+                for r in system["runs"]
+            ],
+        }  # fmt: skip
+        if "fluctuation_ratio" in system:
+            numbers[name]["fluctuation_ratio_0.5_to_0.25_fs"] = system["fluctuation_ratio"]
+    settings = {name: system["settings"] for name, system in result["systems"].items()}
+    model = next(iter(result["systems"].values()))
+    return {
+        "title": "Energy conservation in NVE",
+        "data": {name: s["data"] for name, s in settings.items()},
+        "split": "random; the start is a structure that was not trained on, after Langevin dynamics at 300 K",
+        "seeds": [0],
+        "budget": {name: f"{s['epochs']} epochs, batch {s['batch_size']}" for name, s in settings.items()},
+        "model": {**model["model"], "parameters": model["parameters"]},
+        "numbers": numbers,
+    }
+
+
+ENTRIES: dict[str, tuple[str, Callable[[dict[str, Any]], dict[str, Any]]]] = {
+    "rmd17_ethanol_cpu.json": ("tensornet", rmd17_ethanol),
+    "nve_cpu.json": ("tensornet", nve),
+}
+"""The card each file belongs to, and what it says there."""
+
+
+def entry(name: str) -> dict[str, Any]:
+    """Return the entry that a results file gives."""
+    result = json.loads((ROOT / RESULTS / name).read_text())
+    about = result["about"]
+    source = {"command": about["command"], "commit": about["commit"], "file": f"{RESULTS}/{name}"}
+    return {**ENTRIES[name][1](result), **source}
+
+
+def main() -> None:
+    for model in sorted({model for model, _ in ENTRIES.values()}):
+        path = ROOT / "geomlib" / "zoo" / "cards" / f"{model}.json"
+        card = json.loads(path.read_text(encoding="utf-8"))
+        names = [n for n in ENTRIES if ENTRIES[n][0] == model and (ROOT / RESULTS / n).is_file()]
+        kept = [e for e in card["results"] if e.get("file") not in {f"{RESULTS}/{n}" for n in names}]
+        card["results"] = kept + [entry(n) for n in names]
+        path.write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        print(f"{path.relative_to(ROOT)}: {len(card['results'])} results")
+
+
+if __name__ == "__main__":
+    main()
