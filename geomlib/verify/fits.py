@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
-__all__ = ["MOST_ROWS", "RANK_CUT", "Fit", "distortion", "fit_linear", "relative"]
+__all__ = ["MOST_ROWS", "RANK_CUT", "Fit", "distortion", "fit_linear", "relative", "shown"]
 
 #: Singular values below this fraction of the largest are noise.
 RANK_CUT = 1e-11
@@ -98,3 +98,12 @@ def distortion(a: Tensor, b: Tensor, *, affine: bool = False) -> float:
     if affine:
         a, b = a - a.mean(0), b - b.mean(0)
     return relative(a @ a.mT - b @ b.mT, b @ b.mT)
+
+
+def shown(x: float) -> str:
+    """Return a residual as text; its round-off depends on where tensors lie in memory, so it is not printed.
+
+    >>> shown(3.14e-5), shown(2e-16)
+    ('3.1e-05', '< 1e-12')
+    """
+    return "< 1e-12" if x < 1e-12 else f"{x:.1e}"

@@ -20,7 +20,7 @@ from geomlib.algebra.representations import act, matrix
 from geomlib.algebra.symmetry import Symmetry, TensorType, parse_type
 from geomlib.errors import InvalidInput
 from geomlib.verify.characters import Basis, characters_of, solve_multiplicities, suggested
-from geomlib.verify.fits import RANK_CUT, Fit, fit_linear, relative
+from geomlib.verify.fits import RANK_CUT, Fit, fit_linear, relative, shown
 from geomlib.verify.moves import by_element
 from geomlib.verify.prepared import Prepared, prepared
 from geomlib.verify.state import preserved_state, reseed
@@ -72,9 +72,8 @@ class InferReport:
 
     def __str__(self) -> str:
         lines = [f"{self.target} [{self.output}] : {self.group}   {self.irreps or 'not a representation'}"]
-        lines.append(
-            f" fit {self.fit:.1e}   characters {self.residual:.1e}   to whole numbers {self.distance:.1e}"
-        )
+        numbers = (self.fit, self.residual, self.distance)
+        lines.append(" fit {}   characters {}   to whole numbers {}".format(*map(shown, numbers)))
         if self.rank < self.features:
             less = self.features - self.rank
             lines.append(

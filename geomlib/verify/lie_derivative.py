@@ -21,6 +21,7 @@ from torch import Generator, Tensor
 from geomlib.algebra.groups import Element, Flow, Group, parse_group
 from geomlib.algebra.representations import infinitesimal
 from geomlib.errors import InvalidInput
+from geomlib.verify.fits import shown
 from geomlib.verify.moves import by_element
 from geomlib.verify.prepared import Prepared, prepared
 from geomlib.verify.state import preserved_state, reseed
@@ -65,7 +66,7 @@ class LieErrors(dict[str, float]):
         return bool(self) and not self.failing
 
     def __str__(self) -> str:
-        numbers = ", ".join(f"{name} {error:.1e}" for name, error in self.items())
+        numbers = ", ".join(f"{name} {shown(error)}" for name, error in self.items())
         return "\n ".join([numbers or "no generators", self.reading, self.method, *self.notes])
 
 

@@ -17,7 +17,7 @@ from torch import Generator, Tensor
 
 from geomlib.algebra.groups import Element, Group
 from geomlib.errors import InvalidInput
-from geomlib.verify.fits import relative
+from geomlib.verify.fits import relative, shown
 from geomlib.verify.inputs import scaled
 from geomlib.verify.moves import by_element
 from geomlib.verify.prepared import Prepared, prepared, simple_elements
@@ -102,25 +102,27 @@ class LocateReport:
         return LIMITS
 
     def __str__(self) -> str:
-        shown = self.rows if self.culprit is None else self.rows[: self.rows.index(self.culprit) + 1 + _AFTER]
+        listed = (
+            self.rows if self.culprit is None else self.rows[: self.rows.index(self.culprit) + 1 + _AFTER]
+        )
         cells = [("tensor", "shape", "status", "residual", "under", "")]
         cells += [
             (
                 r.name or _MODEL,
                 "x".join(map(str, r.shape)),
                 r.status,
-                f"{r.residual:.1e}",
+                shown(r.residual),
                 r.element,
                 r.reason,
             )
-            for r in shown
+            for r in listed
         ]
         widths = [max(len(row[i]) for row in cells) for i in range(6)]
         lines = [
             " " + "  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in cells
         ]
-        if len(shown) < len(self.rows):
-            lines.append(f" ... {len(self.rows) - len(shown)} more")
+        if len(listed) < len(self.rows):
+            lines.append(f" ... {len(self.rows) - len(listed)} more")
         notes = [f"note: {text}" for text in self.notes] + [f"limit: {text}" for text in LIMITS]
         head = f"{self.target} : {self.group}   ({', '.join(self.elements)})"
         return "\n".join([head, *lines, self._found(), *notes])
@@ -130,7 +132,7 @@ class LocateReport:
         if c is None:
             return "nothing is broken"
         size = "" if self.amplitude == 1.0 else f", inputs x {self.amplitude:g}"
-        what = c.reason or f"residual {c.residual:.1e}"
+        what = c.reason or f"residual {shown(c.residual)}"
         return f"first broken: {c.module or _MODEL} ({c.kind}), {c.status} under {c.element}{size}: {what}"
 
 

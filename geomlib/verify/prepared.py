@@ -13,7 +13,7 @@ from torch import Generator
 from geomlib.algebra.groups import Element, Group, parse_group
 from geomlib.algebra.symmetry import Symmetry, TensorType
 from geomlib.errors import InvalidInput
-from geomlib.verify.arguments import flat_outputs, flat_types, holds_tensors, normalized
+from geomlib.verify.arguments import flat_outputs, flat_types, holds_tensors, normalized, resolved
 from geomlib.verify.inputs import Draw, example_of, infer_types, invented, jittered
 from geomlib.verify.moves import Types, num_nodes
 from geomlib.verify.target import Target
@@ -89,9 +89,12 @@ def prepared(
     answers = flat_outputs(outputs) if outputs is not None else own.outputs if own is not None else None
     parsed = parse_group(group) if isinstance(group, str) else group
     given = Symmetry(parsed.name, texts, "inv" if answers is None else answers)
-    source = _source(tool, name, target, given.input_types(), example)
+    dim = parsed.identity().linear.shape[0] or 3
+    source = _source(tool, name, target, given.input_types(), example, dim)
     base = rounded(normalized(target, example) if example is not None else source(generator))
-    types, warnings = _inferred(target, base, given.input_types())
+    present = {n: t for n, t in given.input_types().items() if base.get(n, n) is not None}
+    types, _ = resolved(target, present, leaves(base), strict=False)
+    types, warnings = infer_types(base, types)
     if example is not None:
         source = jittered(base, types)
     copied = Target(target, types, gradients=False)
@@ -100,17 +103,9 @@ def prepared(
     return Prepared(name, copied, sized, types, declared, base, tuple(warnings), source)
 
 
-def _inferred(
-    target: Callable[..., Any], base: Tree, given: Mapping[str, TensorType]
-) -> tuple[dict[str, TensorType], list[str]]:
-    import inspect
-
-    if "target" in inspect.signature(infer_types).parameters:
-        return infer_types(target, base, given)
-    return infer_types(base, given)  # pyright: ignore[reportCallIssue, reportArgumentType]
-
-
-def _source(tool: str, name: str, target: Any, types: Mapping[str, TensorType], example: Any) -> Draw:
+def _source(
+    tool: str, name: str, target: Any, types: Mapping[str, TensorType], example: Any, dim: int
+) -> Draw:
     own = example_of(target)
     if own is not None and example is None:
         return own
@@ -119,7 +114,7 @@ def _source(tool: str, name: str, target: Any, types: Mapping[str, TensorType], 
             f"verify.{tool}: no inputs for {name}. Pass a dict of tensors, or types such as 'vector' or "
             "{'pos': 'node:point'}."
         )
-    return invented(types)
+    return invented(types, dim)
 
 
 def simple_elements(group: Group, generator: Generator, scale: float = 1.0) -> list[Element]:
