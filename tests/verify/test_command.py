@@ -17,8 +17,8 @@ from torch import nn
 
 from geomlib import InvalidInput
 from geomlib.algebra.symmetry import Symmetry
-from geomlib.verify import Subject
-from geomlib.verify.command import main
+from geomlib.verify import Subject, subjects
+from geomlib.verify.command import _HEAD, main
 from geomlib.verify.naming import spelled, types_of
 from geomlib.verify.serial import SCHEMA
 from geomlib.verify.text import group_name
@@ -208,7 +208,9 @@ def test_replay_gives_the_worst_number_again(file: str, capsys, tmp_path: Path) 
     assert worst["e64"] in [f["e64"] for f in after["fields"]] and after["trials"] == before["trials"]
 
 
-def test_the_table_of_everything(capsys, tmp_path: Path) -> None:
+def test_the_table_of_everything(capsys, tmp_path: Path, monkeypatch) -> None:
+    some = [s for s in subjects() if s.name.endswith(("BesselBasis", "VectorHead", "tensornet"))]
+    monkeypatch.setattr("geomlib.verify.walk.subjects", lambda: iter(some))
     written, page = tmp_path / "all.json", tmp_path / "all.html"
     options = ["--trials", "2", "--no-gradients", "--json", str(written), "--html", str(page)]
     assert main(["--all", *options]) == 0
@@ -221,6 +223,7 @@ def test_the_table_of_everything(capsys, tmp_path: Path) -> None:
         "ratio",
         "to",
         "round-off",
+        "CPU",
         "time",
         "verdict",
     ]
@@ -233,6 +236,23 @@ def test_the_table_of_everything(capsys, tmp_path: Path) -> None:
         assert report.pop("seconds") >= 0.0
         jsonschema.validate(report, SCHEMA)
     assert page.read_text().count("<section") == len(lines) - 1
+
+
+def test_the_table_of_the_readme_is_what_the_command_prints() -> None:
+    """Paste the output of ``geomlib verify --all`` after a layer is added: every row must still be true."""
+    text = (Path(__file__).resolve().parents[2] / "README.md").read_text()
+    table = re.search(r"^```\nname  .*?^```$", text, re.MULTILINE | re.DOTALL)
+    assert table is not None
+    head, *rows = table.group(0).splitlines()[1:-1]
+    assert head.split() == " ".join(_HEAD).split()
+    found = {s.name: s for s in subjects()}
+    assert len(rows) >= 9 and "zoo.tensornet" in {row.split()[0] for row in rows}
+    for row in rows:
+        name, group, fields, e64, ratio, _, _, verdict = row.split()
+        assert found[name].build()[2].group == group and verdict == "EXACT", (
+            f"{name}: not what the command prints"
+        )
+        assert int(fields) >= 1 and float(e64) < 1e-12 and float(ratio) < 16.0
 
 
 def test_one_broken_layer_hides_no_other(capsys, monkeypatch) -> None:
