@@ -90,8 +90,8 @@ class CapturedPotential(nn.Module):
         if differentiable or edge_index is not None or not small:
             with torch.set_grad_enabled(differentiable):
                 return self.model(
-                    z, pos, batch, edge_index=edge_index, shift=shift, pairs=pairs, cell=cell, pbc=pbc, charge=charge, num_graphs=num_graphs,
-                    forces=forces, stress=stress,
+                    z, pos, batch, edge_index=edge_index, shift=shift, pairs=pairs, cell=cell, pbc=pbc, charge=charge,
+                    num_graphs=num_graphs, forces=forces, stress=stress,
                 )  # fmt: skip
         size = self.model.checked_size(
             z, pos, batch, cell=cell, charge=charge, num_graphs=num_graphs, stress=stress
