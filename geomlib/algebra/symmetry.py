@@ -61,6 +61,8 @@ class Symmetry:
         exact: whether the promise holds to round-off; if not, ``rtol`` says how well.
         rtol: relative error of a promise that is not exact (a quadrature, a grid).
         breaks: what is *claimed not to hold*: ``("reflections",)`` for a module that sees handedness.
+        conservative: whether the vector per node is a force, minus the gradient of an energy; ``None`` promises it of an
+            output named ``forces`` only, ``False`` of none.
 
     Raises:
         InvalidInput: unknown group, type or break; ``exact=False`` without ``rtol``.
@@ -75,6 +77,7 @@ class Symmetry:
     exact: bool = True
     rtol: float | None = None
     breaks: tuple[str, ...] = ()
+    conservative: bool | None = None
 
     def __post_init__(self) -> None:
         parse_group(self.group)

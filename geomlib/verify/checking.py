@@ -87,7 +87,7 @@ def check(
     answers = None if outputs is None else flat_outputs(outputs)
     declared = _declaration(target, group, types, answers, symmetry, exact, rtol)
     if conservative is None:
-        conservative = getattr(declared, "conservative", None)
+        conservative = declared.conservative
     seed = random.SystemRandom().randrange(2**31) if seed is None else seed
     options = Options(
         trials, seed, gradients, stress, conservative, compiled, trial, strict=types is not None

@@ -17,9 +17,9 @@ from geomlib.verify.diagnosis import Diagnosis, diagnose
 from geomlib.verify.judge import LEAK, Class, Collected, Judged, judge
 from geomlib.verify.leak import Leaks, find_leaks
 from geomlib.verify.moves import Move, Types
-from geomlib.verify.statistic import HEADROOM, Evaluated, relative
+from geomlib.verify.statistic import HEADROOM, Evaluated, median_size, relative
 from geomlib.verify.target import COTANGENT, GRADIENT, Target
-from geomlib.verify.values import Tree, map_leaves
+from geomlib.verify.values import Leaves, Tree, map_leaves
 
 __all__ = ["Evidence", "Findings", "explain"]
 
@@ -94,8 +94,7 @@ def explain(e: Evidence) -> Findings:
     if not broken:
         return Findings(judged, first_broken=_located(e, failed), leaks=lines)
     judged = [_with_jump(e, j) for j in judged]
-    worst = max(broken, key=lambda j: j.result.ratio)
-    diagnosis = _diagnosed(e, broken, worst)
+    diagnosis = _diagnosed(e, broken)
     if leaks.casts:
         diagnosis = replace(diagnosis, advice="without the narrower type the function is exact")
     return Findings(judged, diagnosis, _located(e, failed), lines, _lie(e))
@@ -106,10 +105,16 @@ def _case(j: Judged) -> tuple[Evaluated, Move]:
 
 
 def _error(
-    e: Evidence, tree: Tree, move: Move, fields: dict[str, float], *, gradients: bool
+    e: Evidence,
+    tree: Tree,
+    move: Move,
+    fields: dict[str, float],
+    *,
+    gradients: bool,
+    wide: Leaves | None = None,
 ) -> dict[str, float]:
-    """Return relative float64 errors of fields (with their S_field) under one move."""
-    wide = e.target.wide(tree, gradients=gradients)
+    """Return relative float64 errors of fields (with their S_field) under one move; ``wide`` are known outputs."""
+    wide = e.target.wide(tree, gradients=gradients) if wide is None else wide
     moved = move.joined([e.target.wide(t, gradients=gradients) for t in move.inputs(tree)])
     want = move.expected({n: x.double() if x.is_floating_point() else x for n, x in wide.items()})
     found: dict[str, float] = {}
@@ -170,34 +175,37 @@ def _jump(e: Evidence, at: Evaluated, name: str) -> float:
     return worst
 
 
-def _diagnosed(e: Evidence, broken: list[Judged], worst: Judged) -> Diagnosis:
-    at, move = _case(worst)
-    same = [j for j in broken if j.found is worst.found]
-    fields = {j.result.name: (j.found.size.get(j.result.name, 0.0), j.result.tau64) for j in same}
-    plain = {n: x for n, x in fields.items() if not n.startswith(GRADIENT)}
-    fields = plain or fields
-    gradients = not plain
+def _diagnosed(e: Evidence, broken: list[Judged]) -> Diagnosis:
+    """Try subgroups and declarations on the first inputs that fail: generic ones where those do."""
+    names = [j.result.name for j in broken]
+    names = [n for n in names if not n.startswith(GRADIENT)] or names
+    gradients = names[0].startswith(GRADIENT)
+    failing = [
+        (c, {n: s for n in names if n in c.trials and (s := c.score(n)).ratio > HEADROOM})
+        for c in e.collected.classes
+    ]
+    failing = [(c, scores) for c, scores in failing if scores]
+    if not failing:
+        return _nothing()
+    first, scores = failing[0]
+    at, move = first.cases[max(scores.values(), key=lambda s: s.ratio).worst]
+    sizes = {n: max(first.size.get(n, 0.0), median_size(first.trials[n])) for n in scores}
 
     def holds(tree: Tree, moves: list[Move]) -> bool:
         for m in moves:
-            errors = _error(e, tree, m, {n: size for n, (size, _) in fields.items()}, gradients=gradients)
-            if len(errors) < len(fields) or any(not errors[n] <= fields[n][1] for n in fields):
+            errors = _error(e, tree, m, sizes, gradients=gradients, wide=at.wide)
+            if len(errors) < len(sizes) or any(not errors[n] <= scores[n].tau64 for n in sizes):
                 return False
         return True
 
-    generic = [c for c in e.collected.classes if c.index < 2]
     only = ""
-    if worst.found.index > 1 and _passes_without(e, worst.result.name, generic):
-        scores = [
-            (c.label, c.score(worst.result.name))
-            for c in e.collected.classes
-            if worst.result.name in c.trials
-        ]
-        labels = [label for label, s in sorted(scores, key=lambda x: -x[1].ratio) if s.ratio > HEADROOM]
-        only = ", ".join(labels[:4]) if move.element is not None else f"{worst.found.label} ({move.label})"
-    names = [n.removeprefix(GRADIENT) for n in fields]
+    if first.index > 1:
+        labels = sorted(failing, key=lambda f: -max(s.ratio for s in f[1].values()))
+        only = ", ".join(c.label for c, _ in labels[:4])
+        only = only if move.element is not None else f"{first.label} ({move.label})"
     tree = {n: x for n, x in at.tree.items() if gradients or not n.startswith(COTANGENT)}
-    return diagnose(tree, e.group, e.inputs, e.outputs, names, e.scale, e.generator, holds, only)
+    bare = [n.removeprefix(GRADIENT) for n in sizes]
+    return diagnose(tree, e.group, e.inputs, e.outputs, bare, e.scale, e.generator, holds, only)
 
 
 def _tool(name: str) -> Any:
@@ -235,6 +243,6 @@ def _lie(e: Evidence) -> tuple[tuple[str, float], ...]:
         return ()
     types, tree = _arguments(e)
     try:
-        return tuple(dict(lie(e.function, e.group.name, types, example=tree)).items())
+        return tuple(dict(lie(e.function, e.group.name, types, e.declared.outputs, example=tree)).items())
     except (InvalidInput, RuntimeError, ValueError, IndexError, KeyError, TypeError):
         return ()

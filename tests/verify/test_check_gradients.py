@@ -174,6 +174,17 @@ def test_other_vectors_are_forces_only_when_declared() -> None:
     assert "`push` are not the gradient of any energy" in report.failures[0]
 
 
+def test_the_declaration_says_whether_forces_are_conservative() -> None:
+    def swirl(pos: Tensor) -> dict[str, Tensor]:
+        return forces(pos, extra=1e-2, key=False)
+
+    verdicts: dict[bool | None, bool] = {}
+    for claim in (None, True, False):
+        declared = Symmetry("E(3)*S_n", {"pos": "point"}, {"forces": "node:vector"}, conservative=claim)
+        verdicts[claim] = check(swirl, symmetry=declared, example=POINTS, trials=4, stress=False).ok
+    assert verdicts == {None: False, True: False, False: True}
+
+
 def test_no_gradient_is_said() -> None:
     for context in (torch.no_grad, torch.inference_mode):
 
