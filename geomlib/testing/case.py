@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from geomlib.algebra.symmetry import Symmetry, TensorType
 from geomlib.errors import InvalidInput
-from geomlib.verify.inputs import infer_types, invented
+from geomlib.verify.inputs import infer_types, invented, jittered
 from geomlib.verify.statistic import tolerance
 from geomlib.verify.values import Leaves, outputs_of
 
@@ -112,6 +112,7 @@ def build(
                 "on the suite, or give the module a property `symmetry`."
             )
         draw = _source(module, declared, inputs, found, layer)
+        found = dict(inputs) if isinstance(inputs, Mapping) else found
         found = dict(draw(generator)) if found is None else found
         if symmetry is not None or not callable(getattr(module, "example", None)) or inputs is not None:
             module = Declared(module, declared, draw)
@@ -142,8 +143,8 @@ def _source(
     if callable(inputs):
         return inputs
     if inputs is not None:
-        fixed = dict(inputs)
-        return lambda _: fixed
+        types, _ = infer_types(dict(inputs), declared.input_types())
+        return jittered(dict(inputs), types)
     example: Any = getattr(module, "example", None)
     if example is not None:
         return lambda generator: example(generator)[1]
