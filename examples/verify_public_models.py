@@ -118,7 +118,8 @@ class EGNNLayer(nn.Module):
         message = self.edge(torch.cat([h[i], h[j], vec.square().sum(-1, keepdim=True)], -1))
         moved = torch.zeros_like(pos).index_add(0, i, vec * self.coordinate(message))
         total = message.new_zeros(len(h), message.shape[-1]).index_add(0, i, message)
-        return h + self.node(torch.cat([h, total], -1)), pos + moved / (len(h) - 1)
+        # At least 1: the paper's 1 / (M - 1) makes NaN of a single node, which the check reports as NONFINITE.
+        return h + self.node(torch.cat([h, total], -1)), pos + moved / max(len(h) - 1, 1)
 
 
 def egnn_layer() -> dict[str, Any]:
