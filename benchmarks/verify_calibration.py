@@ -13,8 +13,10 @@ from __future__ import annotations
 import argparse
 import contextlib
 import copy
+import importlib.util
 import io
 import json
+import runpy
 import sys
 import time
 from collections.abc import Callable
@@ -46,12 +48,19 @@ def rotations_only() -> nn.Module:
     return families.tensornet("SO(3)")
 
 
+def mace() -> nn.Module:
+    """Return MACE of mace-torch, from the example that checks public models."""
+    example = Path(__file__).resolve().parents[1] / "examples" / "verify_public_models.py"
+    return runpy.run_path(str(example))["mace"]()["target"]
+
+
 MODELS: dict[str, Callable[[], nn.Module]] = {
     "TensorNet (geomlib)": families.FAMILIES["TensorNet"],
     "TensorNet (torchmd-net)": torchmdnet,
     "SchNet (PyG)": families.FAMILIES["SchNet"],
     "messages (e3nn)": families.FAMILIES["e3nn messages"],
     "many-body (e3nn)": families.FAMILIES["e3nn many-body"],
+    "MACE (mace-torch)": mace,
     "TensorNet (geomlib), SO(3) mode called O(3)": rotations_only,
 }
 
@@ -134,6 +143,9 @@ def main() -> None:
     arguments = parser.parse_args()
     data, rows = load("ethanol"), []
     for name in arguments.models:
+        if name.startswith("MACE") and importlib.util.find_spec("mace") is None:
+            print("mace is not installed: left out", file=sys.stderr)
+            continue
         torch.manual_seed(0)
         with contextlib.redirect_stdout(io.StringIO()):
             model = MODELS[name]()
@@ -150,6 +162,8 @@ def main() -> None:
                 print(line(rows[-1]), file=sys.stderr, flush=True)
     exact = [r["stressed"] for r in rows if "called" not in r["model"]]
     packages = ("torch", "e3nn", "torch-geometric", "torchmd-net", "numba")
+    if any("MACE" in r["model"] for r in rows):
+        packages += ("mace-torch",)
     result = {
         "about": describe("OMP_NUM_THREADS=1 python benchmarks/verify_calibration.py", packages),
         "training_seconds": arguments.seconds,

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -99,6 +100,46 @@ def e3nn_network_in_float64() -> dict[str, Any]:
     """Return the same network, its Clebsch-Gordan tables made in float64 instead of cast."""
     with default_dtype(torch.float64):
         return e3nn_network()
+
+
+class MACEEnergy(nn.Module):
+    """Energies of MACE from atomic numbers and positions; its own loader makes these inputs from files."""
+
+    elements: Tensor
+
+    def __init__(self) -> None:
+        """Build a small MACE of two layers, l up to 3, correlation order 3."""
+        from e3nn import o3
+        from mace import modules  # pyright: ignore[reportMissingImports]
+
+        super().__init__()
+        self.register_buffer("elements", torch.tensor([1, 6, 7, 8]))
+        self.model = modules.MACE(
+            r_max=5.0, num_bessel=8, num_polynomial_cutoff=5, max_ell=3, correlation=3, num_interactions=2,
+            interaction_cls_first=modules.RealAgnosticInteractionBlock,
+            interaction_cls=modules.RealAgnosticResidualInteractionBlock, gate=nn.functional.silu,
+            hidden_irreps=o3.Irreps("8x0e+8x1o"), MLP_irreps=o3.Irreps("8x0e"), num_elements=4,
+            atomic_numbers=[1, 6, 7, 8], atomic_energies=np.zeros(4), avg_num_neighbors=8.0,
+        )  # fmt: skip
+
+    def forward(self, z: Tensor, pos: Tensor, batch: Tensor) -> Tensor:
+        """Return one energy per structure; atoms of a structure stand together, as MACE has it."""
+        edge_index, _ = complete_graph(pos, batch, 5.0)
+        count = torch.bincount(batch)
+        zeros = pos.new_zeros(edge_index.shape[1], 3)
+        data = {
+            "positions": pos, "node_attrs": (z[:, None] == self.elements).to(pos), "edge_index": edge_index,
+            "shifts": zeros, "unit_shifts": zeros, "cell": pos.new_zeros(3 * len(count), 3), "batch": batch,
+            "ptr": torch.cat([count.new_zeros(1), count.cumsum(0)]),
+        }  # fmt: skip
+        return self.model(data, compute_force=False)["energy"]
+
+
+def mace() -> dict[str, Any]:
+    """Return MACE of mace-torch, which pins an old e3nn: ``pip install --no-deps mace-torch`` and what it then misses."""
+    with default_dtype(torch.float64):
+        model = MACEEnergy()
+    return {"target": model, "inputs": POTENTIAL, "outputs": "graph:scalar", "example": molecule()}
 
 
 class EGNNLayer(nn.Module):
@@ -198,6 +239,7 @@ MODELS: list[tuple[str, str, str, Callable[[], dict[str, Any]], str]] = [
     ("PyG SchNet", "torch_geometric", "E(3)*S_n", pyg_schnet, "EXACT"),
     ("e3nn SimpleNetwork", "e3nn", "E(3)*S_n", e3nn_network, "PRECISION LEAK"),
     ("the same, built in float64", "e3nn", "E(3)*S_n", e3nn_network_in_float64, "EXACT"),
+    ("MACE, built in float64", "mace", "E(3)*S_n", mace, "EXACT"),
     ("EGNN layer", "torch", "E(3)*S_n", egnn_layer, "EXACT"),
     ("CGENN layer", "torch", "O(3)*S_n", cgenn_layer, "EXACT"),
 ]
