@@ -64,7 +64,11 @@ def test_declared_group_is_exact(name: str, backend: str) -> None:
     module, inputs, declared = EVERYTHING[name].build()
     with use_backend(backend):
         report = check(module, trials=52).raise_if_failed()
-    assert report.verdict == "EXACT" and not report.warnings
+    turns = any(t.moves for t in declared.input_types().values())
+    silent = () if turns else ("no element of O(3) changes any input: nothing is tested about it",)
+    # An empty graph at the end cannot be told without `num_graphs`: models refuse it.
+    warnings = tuple(w for w in report.warnings if not (name in MODELS and w.startswith("batch: refused")))
+    assert report.verdict == "EXACT" and warnings == silent
     assert report.e64 <= 1e-11
     assert max(f.e32 for f in report.fields) <= (5e-5 if name in MODELS else 2e-5)
     assert set(declared.output_types()) <= {f.name for f in report.fields}

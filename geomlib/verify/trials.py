@@ -3,7 +3,9 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 from __future__ import annotations
 
+from collections import abc
 from collections.abc import Callable
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
@@ -157,11 +159,16 @@ class Trials:
     def _stress(
         self, label: str, index: int, build: Callable[[Setting, Generator], Stress | None], setting: Setting
     ) -> None:
-        # A typed refusal of an extreme input is a correct answer; it is reported, not judged.
-        try:
+        with self._refusals(label):
             stress = build(setting, self.source(index))
             if stress is not None:
                 self._run(label, index, stress)
+
+    @contextmanager
+    def _refusals(self, label: str) -> abc.Generator[None, None, None]:
+        """Report errors of the target instead of raising them: refusing an extreme input is a correct answer."""
+        try:
+            yield
         except WrongShape as wrong:
             self.failures.append(f"{label}: {str(wrong).removeprefix('verify: ')}")
         except InvalidInput as refusal:
@@ -197,8 +204,9 @@ class Trials:
                 found.learn(evaluate(self.target, stress.variation(), gradients=gradients))
 
         for move in stress.moves:
-            self.collected.moved = self.collected.moved or _changes(move, at.tree)
-            self.add(found, at, move, lazy=True, gradients=gradients, enlarge=enlarge)
+            with self._refusals(label):  # the other moves count all the same
+                self.collected.moved = self.collected.moved or _changes(move, at.tree)
+                self.add(found, at, move, lazy=True, gradients=gradients, enlarge=enlarge)
         for g in stress.still:
             move = self.move(g, at.tree)
             trial = _still(at, g, move)

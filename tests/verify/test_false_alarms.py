@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pytest
+import torch
 from torch import Tensor
 
+from geomlib import InvalidInput
 from geomlib.verify import check
 from tests.verify.mutants import PAIRS
 
@@ -53,3 +55,27 @@ def test_an_input_that_changes_nothing_is_named() -> None:
 
     report = check(untrained, "E(3)*S_n", {"x": "node:vector", "pos": "node:point"}, "node:vector")
     assert any("`pos`" in text for text in report.warnings), str(report)
+
+
+@pytest.mark.parametrize("leaking", [False, True])
+def test_a_refused_move_hides_no_other(leaking: bool) -> None:
+    """The target refuses an empty graph at the end; graphs one by one are compared all the same."""
+
+    def energy(x: Tensor, batch: Tensor, charge: Tensor) -> Tensor:
+        graphs = int(batch.max()) + 1
+        if len(charge) != graphs:
+            raise InvalidInput(f"charge: expected ({graphs},), got {tuple(charge.shape)}.")
+        mean = x.norm(dim=-1).mean() if leaking else 0.0
+        return x.new_zeros(graphs).index_add(0, batch, x.norm(dim=-1) - mean) + charge
+
+    types = {"x": "node:vector", "batch": "node:index", "charge": "graph:inv"}
+    example = {
+        "x": torch.randn(5, 3),
+        "batch": torch.tensor([0, 0, 1, 1, 1]),
+        "charge": torch.tensor([0.0, 1.0]),
+    }
+    report = check(energy, "O(3)*S_n", types, "graph:scalar", example=example)
+    assert report.verdict == ("BROKEN" if leaking else "EXACT"), str(report)
+    assert any("refused by the target (charge" in text for text in report.warnings)
+    if leaking:
+        assert any("graphs one by one" in f.where for f in report.fields)
