@@ -37,6 +37,8 @@ def unread_inputs(target: Target, at: Evaluated, other: Tree, inputs: Types) -> 
             after = target.wide(replaced(at.tree, {name: y}), gradients=False)
         except (InvalidInput, RuntimeError, ValueError, IndexError):
             continue  # the two inputs do not go together
-        if all(n in after and after[n].shape == z.shape and torch.equal(after[n], z) for n, z in outputs.items()):
+        if all(
+            n in after and after[n].shape == z.shape and torch.equal(after[n], z) for n, z in outputs.items()
+        ):
             found.append(name)
     return found
