@@ -12,6 +12,9 @@ import torch
 
 ROOT = Path(__file__).resolve().parent.parent
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    torch.set_num_threads(1)  # workers that share the cores would wait for each other's threads
+
 
 @pytest.fixture(autouse=True)
 def _seeded() -> None:

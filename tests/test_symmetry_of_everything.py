@@ -64,8 +64,14 @@ def test_declared_group_is_exact(name: str, backend: str) -> None:
     module, inputs, declared = EVERYTHING[name].build()
     with use_backend(backend):
         report = check(module, trials=52).raise_if_failed()
-    turns = any(t.moves for t in declared.input_types().values())
-    silent = () if turns else ("no element of O(3) changes any input: nothing is tested about it",)
+    types = declared.input_types().values()
+    tested = (any(t.moves for t in types), any(t.scope == "node" or t.kind == "index" for t in types))
+    factors = zip(declared.group.split("*"), tested, strict=True)
+    silent = tuple(
+        f"no element of {g} changes any input: nothing is tested about it"
+        for g, is_tested in factors
+        if not is_tested
+    )
     # An empty graph at the end cannot be told without `num_graphs`: models refuse it.
     warnings = tuple(w for w in report.warnings if not (name in MODELS and w.startswith("batch: refused")))
     assert report.verdict == "EXACT" and warnings == silent

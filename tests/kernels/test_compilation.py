@@ -13,6 +13,7 @@ import torch
 
 from geomlib import create_model
 from geomlib.kernels.edges import EdgeList, edge_message
+from geomlib.kernels.geometry import bond_geometry
 from tests.kernels.test_fused import CASES
 
 pytest.importorskip("numba")
@@ -36,6 +37,12 @@ def strided(t, dtype):
     return torch.stack([t.detach(), t.detach()], -1).to(dtype)[..., 0].requires_grad_()
 
 
+def transposed(t, dtype):
+    """The same values, the last axis first in memory: `empty_like` would keep that order."""
+    t = t.detach().to(dtype)
+    return t.movedim(-1, 0).contiguous().movedim(0, -1).requires_grad_()
+
+
 def twice(operation, tensors):
     """Return all first and second derivatives of an operation."""
     y = operation(*tensors)
@@ -50,7 +57,13 @@ def use_everything(dtype):
     """Call every kernel: odd memory orders, no edges, one atom, a periodic cell, a recorded call."""
     for case in CASES.values():
         operation, tensors = case()
-        twice(lambda *t, f=operation: f(*t, backend="cpu"), [strided(t, dtype) for t in tensors])
+        for layout in (strided, transposed):
+            twice(lambda *t, f=operation: f(*t, backend="cpu"), [layout(t, dtype) for t in tensors])
+    for layout in (strided, transposed):
+        length, direction = bond_geometry(
+            layout(torch.randn(4, 3), dtype), loop=True, second_order=False, backend="cpu"
+        )
+        (length.sum() + direction.pow(2).sum()).backward()
     pairs = torch.tensor([[0, 1], [1, 2], [2, 0]]).T  # its rows are not contiguous
     weight, x = torch.randn(4, 3, 2, dtype=dtype, requires_grad=True), torch.randn(3, 9, 2, dtype=dtype)
     edge_message(weight, x, EdgeList.from_edge_index(pairs, 3, loops=True), backend="cpu").sum().backward()

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from geomlib import InvalidInput
 from geomlib.verify import check
+from geomlib.verify.statistic import HEADROOM
 from tests.verify.mutants import PAIRS
 
 FAMILIES = ("SchNet", "TensorNet", "e3nn")
@@ -42,9 +43,26 @@ def test_twins_at_many_seeds(name: str) -> None:
     assert not alarms(name, range(4, 54))
 
 
-def test_round_off_is_not_underestimated() -> None:
-    """Far pairs of a Gaussian keep few digits; a check that measures round-off on one element alone blames seed 107."""
-    assert not alarms("the order of the rows", range(107, 108))
+@pytest.mark.parametrize(
+    ("name", "seed"),
+    [
+        ("the order of the rows", 107),
+        ("the order of the rows", 108),
+        ("a skew force on an atom in an octahedron", 32),
+    ],
+)
+def test_round_off_is_not_underestimated(name: str, seed: int) -> None:
+    """Far pairs of a Gaussian keep few digits: of few elements, the largest round-off may be small by chance."""
+    subject = PAIRS[name].build(False)
+    report = check(
+        subject.target,
+        subject.group,
+        subject.inputs,
+        subject.outputs,
+        example=subject.example,
+        seed=seed,
+    )
+    assert report.ratio < HEADROOM / 2
 
 
 def test_an_input_that_changes_nothing_is_named() -> None:

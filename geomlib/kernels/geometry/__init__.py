@@ -71,7 +71,7 @@ class _Pull(Function):
         from geomlib.kernels.geometry import cpu
 
         ctx.vec, ctx.length = vec, length
-        out = torch.empty_like(vec)
+        out = vec.new_empty(vec.shape)  # whatever the memory order of vec
         arrays = (array(t) for t in (vec, length, grad_direction, grad_length))
         cpu.pull(_constants(vec.dtype), *arrays, out.numpy())
         return out
