@@ -34,11 +34,13 @@ class Diagnosis:
         passes: subgroups and changes of the declaration under which the error is gone.
         fails: subgroups under which it stays.
         advice: the sentence that they imply.
+        explained: whether a change of the declaration or the choice of special inputs explains the error.
     """
 
     passes: tuple[str, ...]
     fails: tuple[str, ...]
     advice: str
+    explained: bool = False
 
 
 @dataclass(frozen=True)
@@ -307,6 +309,7 @@ def diagnose(
         (*_largest(passes), *(name for name, _ in sentences)),
         tuple(_largest(fails, up=False)),
         "; ".join(advice),
+        bool(sentences or only_at),
     )
 
 

@@ -25,6 +25,8 @@ __all__ = ["Evidence", "Findings", "explain"]
 
 #: Noise whose effect shows a discontinuity, and the relative change that noise cannot cause otherwise.
 _NOISE, _JUMP = 1e-7, 1e-4
+#: Most features of an output whose representation is inferred after a failure.
+_FEW_FEATURES = 64
 _OK = ("EXACT", "APPROXIMATE")
 
 
@@ -97,6 +99,8 @@ def explain(e: Evidence) -> Findings:
     diagnosis = _diagnosed(e, broken)
     if leaks.casts:
         diagnosis = replace(diagnosis, advice="without the narrower type the function is exact")
+    elif not diagnosis.explained and not {"S_n", "translations"} & set(diagnosis.fails):
+        diagnosis = replace(diagnosis, advice=_inferred(e, broken) or diagnosis.advice)
     return Findings(judged, diagnosis, _located(e, failed), lines, _lie(e))
 
 
@@ -235,6 +239,28 @@ def _located(e: Evidence, failed: list[Judged]) -> str:
         return locate(e.function, e.group.name, types, example=tree).first_broken or ""
     except (InvalidInput, RuntimeError, ValueError, IndexError, KeyError, TypeError):
         return ""  # nothing to add to the verdict
+
+
+def _inferred(e: Evidence, broken: list[Judged]) -> str:
+    """Return how the first broken output transforms instead, where it has few features and a representation."""
+    infer = _tool("infer")
+    named = [j for j in broken if not j.result.name.startswith(GRADIENT)]
+    spatial = [g for g in e.group.name.split("*") if g not in ("S_n", "A_n")]
+    if infer is None or not named or len(spatial) != 1:
+        return ""
+    name, (types, tree) = named[0].result.name, _arguments(e)
+    x = named[0].found.cases[0][0].wide[name]
+    if x.dim() < 2 or x[0].numel() > _FEW_FEATURES:
+        return ""
+    try:
+        found = infer(
+            e.function, types, spatial[0], declared=str(e.outputs[name]), output=name, example=tree
+        )
+    except (InvalidInput, RuntimeError, ValueError, IndexError, KeyError, TypeError):
+        return ""
+    # The declared irreps in another basis: the subgroups that hold say more.
+    other = found.advice.startswith("declared") and ": " not in found.advice.removesuffix(": parity label")
+    return f"`{name}` {found.advice}" if found.ok and other else ""
 
 
 def _lie(e: Evidence) -> tuple[tuple[str, float], ...]:

@@ -233,3 +233,15 @@ def test_a_failed_check_leaves_no_trace_either() -> None:
         assert [len(m._forward_hooks) for m in net.modules()] == hooks
     finally:
         torch.set_num_threads(threads)
+
+
+def test_a_failed_check_says_how_the_output_transforms_instead() -> None:
+    """An outer product of a vector with itself has no pseudovector part, whatever its nine numbers are called."""
+
+    def outer(x: Tensor) -> Tensor:
+        return (x[:, :, None] * x[:, None, :]).flatten(1)
+
+    report = check(outer, "O(3)", "vector", "0e+1o+2e")
+    assert report.advice == "`out` declared 1x0e+1x1o+1x2e, transforms as 1x0e+1x2e"
+    shifted = check(lambda x: torch.linalg.vector_norm(x, dim=-1).expand(3, -1).mT, "E(3)", "point", "1o")
+    assert "translations" in shifted.fails and "transforms as" not in shifted.advice
