@@ -35,6 +35,21 @@ def rmd17_ethanol(result: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def ethanol(result: dict[str, Any]) -> dict[str, Any]:
+    """Return the card's entry for the first README command."""
+    about, rows = result["about"], result["rows"]
+    cpu = result["summary"]["cpu_seconds"]
+    return {
+        "title": "embedded ethanol, as `geomlib train tensornet --data ethanol`",
+        "data": about["data"],
+        "split": about["split"],
+        "seeds": [row["seed"] for row in rows],
+        "budget": f"{rows[0]['epochs']} epochs, {cpu['mean']:.0f} s of CPU time on one thread, {about['machine']}",
+        "model": {**(rows[0]["model"] or {}), "parameters": rows[0]["parameters"]},
+        "numbers": {"test": {k: result["summary"][k] for k in ("E_mae_meV", "F_mae_meV_A")}},
+    }
+
+
 def nve(result: dict[str, Any]) -> dict[str, Any]:
     """Return the card's entry for energy conservation."""
     numbers: dict[str, Any] = {}
@@ -69,6 +84,7 @@ def nve(result: dict[str, Any]) -> dict[str, Any]:
 
 
 ENTRIES: dict[str, tuple[str, Callable[[dict[str, Any]], dict[str, Any]]]] = {
+    "ethanol_cpu.json": ("tensornet", ethanol),
     "rmd17_ethanol_cpu.json": ("tensornet", rmd17_ethanol),
     "nve_cpu.json": ("tensornet", nve),
 }
@@ -79,7 +95,8 @@ def entry(name: str) -> dict[str, Any]:
     """Return the entry that a results file gives."""
     result = json.loads((ROOT / RESULTS / name).read_text())
     about = result["about"]
-    source = {"command": about["command"], "commit": about["commit"], "file": f"{RESULTS}/{name}"}
+    commit = about.get("commit") or result["rows"][0]["commit"]
+    source = {"command": about["command"], "commit": commit, "file": f"{RESULTS}/{name}"}
     return {**ENTRIES[name][1](result), **source}
 
 
