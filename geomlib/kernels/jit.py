@@ -74,7 +74,7 @@ def jit(function: Callable[..., Any]) -> Kernel:
 def jit_inline(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile a scalar helper that LLVM inlines into the kernels; only kernels can call it."""
     compiled = _njit(
-        fastmath=_FAST, error_model="numpy", inline="never",
+        fastmath=_FAST, error_model="numpy", inline="never", pipeline_class=_NoAlias,
         _nrt=False, no_cfunc_wrapper=True, no_cpython_wrapper=True,
     )  # fmt: skip
     return compiled(function)

@@ -8,16 +8,21 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from geomlib.algebra.irreps import Irreps, spherical_harmonics
+from geomlib.algebra.irreps import Irreps
 from geomlib.algebra.irreps.harmonics import NORMALIZATIONS, degrees_of
 from geomlib.algebra.symmetry import Symmetry
 from geomlib.errors import InvalidInput
+from geomlib.kernels.harmonics import spherical_harmonics
 
 __all__ = ["SphericalHarmonics"]
 
 
 class SphericalHarmonics(nn.Module):
-    r"""Real spherical harmonics :math:`Y_l(x)` of vectors, of any degree.
+    r"""Real spherical harmonics of vectors, of any degree.
+
+    .. math:: Y_{lm}(x), \qquad Y_l(Rx) = D^l(R)\, Y_l(x)
+
+    The derivatives of first and second order recompute the harmonics: nothing but ``x`` is kept.
 
     **Group** O(3): vectors to irreps l with parity :math:`(-1)^l`. **Shapes** (..., 3) to (..., sum 2l+1).
 
@@ -26,6 +31,7 @@ class SphericalHarmonics(nn.Module):
         normalize: evaluate at x/|x|.
         normalization: ``"component"``, ``"norm"`` or ``"integral"``, as
             :func:`~geomlib.algebra.irreps.spherical_harmonics`.
+        backend: of :func:`~geomlib.kernels.harmonics.spherical_harmonics`.
 
     Raises:
         InvalidInput: degrees, normalisation or shapes.
@@ -35,7 +41,11 @@ class SphericalHarmonics(nn.Module):
     """
 
     def __init__(
-        self, l: int | Sequence[int] | str | Irreps, normalize: bool = True, normalization: str = "component"
+        self,
+        l: int | Sequence[int] | str | Irreps,
+        normalize: bool = True,
+        normalization: str = "component",
+        backend: str | None = None,
     ) -> None:
         super().__init__()
         if normalization not in NORMALIZATIONS:
@@ -43,7 +53,7 @@ class SphericalHarmonics(nn.Module):
                 f"normalization={normalization!r}: expected one of {', '.join(NORMALIZATIONS)}."
             )
         self.degrees = degrees_of(l)
-        self.normalize, self.normalization = normalize, normalization
+        self.normalize, self.normalization, self.backend = normalize, normalization, backend
 
     @property
     def irreps_out(self) -> Irreps:
@@ -52,7 +62,7 @@ class SphericalHarmonics(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:  # (..., 3) -> (..., sum of 2l + 1)
         """Return the harmonics."""
-        return spherical_harmonics(self.degrees, x, self.normalize, self.normalization)
+        return spherical_harmonics(self.degrees, x, self.normalize, self.normalization, backend=self.backend)
 
     @property
     def symmetry(self) -> Symmetry:

@@ -12,6 +12,7 @@ from geomlib.kernels.cartesian import gate_parts, normalize, part_linear, part_n
 from geomlib.kernels.dual import dual_gate
 from geomlib.kernels.edges import EdgeList, edge_embedding, edge_message
 from geomlib.kernels.geometry import bond_geometry
+from geomlib.kernels.harmonics import spherical_harmonics
 from geomlib.kernels.tensor_product import tensor_product, tensor_product_conv
 
 pytest.importorskip("numba")
@@ -88,6 +89,13 @@ def geometry(loop):
     return operation, lambda rows, generator: {"vec": features(rows, generator, 3)}, {"derivatives": 1}
 
 
+def harmonics(degrees, **options):
+    def operation(x, backend):
+        return spherical_harmonics(degrees, x, **options, backend=backend)
+
+    return operation, lambda rows, generator: {"x": features(rows, generator, 3)}, {}
+
+
 SPEC = ProductSpec.from_instructions(
     "2x0e+2x1o", "0e+1o", "2x0e+2x1o+2x1e+2x0e",
     [(0, 0, 0, "uvu", True), (0, 1, 1, "uvu", True), (1, 0, 1, "uvu", False), (1, 1, 2, "uvu", True), (1, 1, 3, "uvu", True)],
@@ -136,6 +144,8 @@ CASES = {
     "tensor_product": irreps(False),
     "tensor_product, shared weights": irreps(True),
     "tensor_product_conv": ((lambda **t: tensor_product_conv(SPEC, **t)), convolution, {}),
+    "spherical_harmonics": harmonics([0, 1, 2, 3, 4]),
+    "spherical_harmonics, solid": harmonics([2, 5, 2], normalize=False, normalization="integral"),
     "bond_geometry": geometry(False),
     "bond_geometry, loop": geometry(True),
 }

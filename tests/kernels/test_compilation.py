@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def kernels():
-    for folder in ("cartesian", "dual", "edges", "geometry"):
+    for folder in ("cartesian", "dual", "edges", "geometry", "harmonics"):
         module = importlib.import_module(f"geomlib.kernels.{folder}.cpu")
         for name in module.__all__:
             yield f"{folder}.{name}", getattr(module, name).dispatcher

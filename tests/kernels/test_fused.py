@@ -9,6 +9,7 @@ from geomlib.kernels.cartesian import gate_parts, normalize, part_linear, part_n
 from geomlib.kernels.dual import attach_slope, dual_gate
 from geomlib.kernels.edges import EdgeList, edge_embedding, edge_message
 from geomlib.kernels.geometry import bond_geometry
+from geomlib.kernels.harmonics import spherical_harmonics
 
 pytest.importorskip("numba")
 D = torch.float64
@@ -56,7 +57,13 @@ def _gate(activate):
     )
 
 
+def _harmonics(degrees, normalize):
+    return lambda x, **k: spherical_harmonics(degrees, x, normalize, **k), (leaf(N, 3),)
+
+
 CASES = {
+    "harmonics": lambda: _harmonics([0, 1, 2, 3], True),
+    "harmonics, solid": lambda: _harmonics([4, 1, 2, 1], False),
     "message": lambda: _message(True, True),
     "message, no loops": lambda: _message(True, False),
     "message, directed": lambda: _message(False, True),

@@ -13,7 +13,17 @@ from torch import Tensor
 from geomlib.algebra.irreps.irreps import Irreps
 from geomlib.errors import InvalidInput
 
-__all__ = ["NORMALIZATIONS", "degrees_of", "direction", "solid_harmonics", "spherical_harmonics"]
+__all__ = [
+    "NORMALIZATIONS",
+    "checked_harmonics",
+    "degrees_of",
+    "direction",
+    "recursion_factors",
+    "scale_of",
+    "solid_harmonics",
+    "spherical_harmonics",
+    "start_factor",
+]
 
 NORMALIZATIONS = ("component", "norm", "integral")
 
@@ -46,18 +56,27 @@ def spherical_harmonics(
     >>> spherical_harmonics(1, torch.tensor([3.0, 0.0, 4.0]), normalization="norm")
     tensor([0.6000, 0.0000, 0.8000])
     """
-    degrees = degrees_of(l)
+    degrees = checked_harmonics(l, x, normalization)
+    if not degrees:
+        return x.new_zeros(*x.shape[:-1], 0)
+    values = solid_harmonics(max(degrees), direction(x) if normalize else x)
+    scale = {d: scale_of(d, normalization) for d in set(degrees)}
+    return torch.cat([scale[d] * values[..., d * d : (d + 1) ** 2] for d in degrees], dim=-1)
+
+
+def checked_harmonics(l: int | Sequence[int] | str | Irreps, x: Tensor, normalization: str) -> list[int]:
+    """Return the degrees.
+
+    Raises:
+        InvalidInput: what :func:`spherical_harmonics` refuses.
+    """
     if x.dim() < 1 or x.shape[-1] != 3 or not x.is_floating_point():
         raise InvalidInput(
             f"spherical_harmonics: expected floating vectors (..., 3), got {x.dtype} of shape {tuple(x.shape)}."
         )
     if normalization not in NORMALIZATIONS:
         raise InvalidInput(f"normalization={normalization!r}: expected one of {', '.join(NORMALIZATIONS)}.")
-    if not degrees:
-        return x.new_zeros(*x.shape[:-1], 0)
-    values = solid_harmonics(max(degrees), direction(x) if normalize else x)
-    scale = {d: _scale(d, normalization) for d in set(degrees)}
-    return torch.cat([scale[d] * values[..., d * d : (d + 1) ** 2] for d in degrees], dim=-1)
+    return degrees_of(l)
 
 
 def degrees_of(l: int | Sequence[int] | str | Irreps) -> list[int]:
@@ -107,7 +126,8 @@ def solid_harmonics(lmax: int, x: Tensor) -> Tensor:  # (..., 3) -> (..., (lmax 
     """
     a, y, b = x.unbind(-1)
     r2 = (x * x).sum(-1)
-    one = torch.ones_like(y)
+    # Degree 0 depends on x too: its derivative is zero, and a NaN stays one.
+    one = 1.0 + (0.0 * x).sum(-1)
     cosine, sine = [one], [torch.zeros_like(y)]
     for _ in range(lmax):
         c, s = cosine[-1], sine[-1]
@@ -115,10 +135,10 @@ def solid_harmonics(lmax: int, x: Tensor) -> Tensor:  # (..., 3) -> (..., (lmax 
         sine.append(c * a + s * b)
     columns: list[Tensor | None] = [None] * (lmax + 1) ** 2
     for m in range(lmax + 1):
-        previous, current = None, _start(m) * one
+        previous, current = None, start_factor(m) * one
         for l in range(m, lmax + 1):
             if l > m:
-                first, second = _recursion(l, m)
+                first, second = recursion_factors(l, m)
                 following = first * y * current
                 if previous is not None:
                     following = following - second * r2 * previous
@@ -132,7 +152,7 @@ def solid_harmonics(lmax: int, x: Tensor) -> Tensor:  # (..., 3) -> (..., (lmax 
 
 
 @functools.cache
-def _start(m: int) -> float:
+def start_factor(m: int) -> float:
     """Return (sqrt 2 if m) N_mm (2m - 1)!!, with N_lm^2 = (2l+1)/4pi (l-m)!/(l+m)!."""
     square = (2 * m + 1) / (4 * math.pi) * (2 if m else 1)
     for k in range(1, m + 1):
@@ -141,7 +161,7 @@ def _start(m: int) -> float:
 
 
 @functools.cache
-def _recursion(l: int, m: int) -> tuple[float, float]:
+def recursion_factors(l: int, m: int) -> tuple[float, float]:
     """Return the factors of y N Q_{l-1} and r^2 N Q_{l-2} in N Q_l."""
     ratio = (2 * l + 1) / ((l - m) * (l + m))
     first = math.sqrt(ratio * (2 * l - 1))
@@ -150,7 +170,7 @@ def _recursion(l: int, m: int) -> tuple[float, float]:
 
 
 @functools.cache
-def _scale(l: int, normalization: str) -> float:
+def scale_of(l: int, normalization: str) -> float:
     """Return the factor that takes orthonormal harmonics of degree l to the normalisation."""
     if normalization == "integral":
         return 1.0
