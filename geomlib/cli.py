@@ -16,6 +16,7 @@ __all__ = ["COMMANDS", "main"]
 COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("geomlib.train.command", "train a model: geomlib train tensornet --data ethanol"),
     "evaluate": ("geomlib.train.evaluation", "errors of a trained model on a data set"),
+    "bench": ("geomlib.bench.command", "time our operations beside those of other libraries"),
     "md": ("geomlib.interop.md_command", "molecular dynamics with a trained model"),
     "verify": ("geomlib.verify.command", "prove the symmetry of layers and models"),
     "data": ("geomlib.datasets.command", "make data sets, and say what a file holds"),
