@@ -42,6 +42,7 @@ from functools import lru_cache
 from math import comb
 from typing import Literal, TypeAlias
 
+from geomlib.algebra.irreps.irreps import Irrep, Irreps, MulIrrep
 from geomlib.errors import InvalidInput
 
 __all__ = [
@@ -50,6 +51,7 @@ __all__ = [
     "PARAMETRIC",
     "SCOPES",
     "Irrep",
+    "MulIrrep",
     "Scope",
     "TensorType",
     "closest",
@@ -71,7 +73,6 @@ PARAMETRIC = ("tensor(k)", "mv(p,q,r)", "spd(n)", "grassmann(n,p)", "perm(k)", "
 #: Highest degree of the irreps known to this version.
 MAX_L = 11
 
-_IRREP = re.compile(r"(?:(\d+)x)?(\d+)([eo])")
 _KIND = re.compile(r"([A-Za-z_]\w*)\s*(?:\(([^()]*)\))?\s*(?:\[([^\[\]]*)\])?")
 _EXAMPLES = {
     "tensor": "tensor(2)", "perm": "perm(2)", "simplex": "simplex(2)", "spd": "spd(3)", "grassmann": "grassmann(5,2)",
@@ -82,23 +83,6 @@ _NODE_NAMES = frozenset({"pos", "z", "x", "batch", "species", "atomic_numbers", 
 #: Kinds on which the dual acts as the kind itself does.
 _SELF_DUAL = ("scalar", "pseudoscalar", "index", "inv", "irreps", "cartesian", "grassmann", "perm", "simplex")
 _REGISTERED = set[str]()
-
-
-@dataclass(frozen=True)
-class Irrep:
-    """``mul`` copies of the irreducible representation of degree ``l`` and parity ``p``."""
-
-    mul: int
-    l: int
-    p: int
-
-    @property
-    def dim(self) -> int:
-        """Number of components of all copies."""
-        return self.mul * (2 * self.l + 1)
-
-    def __str__(self) -> str:
-        return f"{self.mul}x{self.l}{'e' if self.p == 1 else 'o'}"
 
 
 @dataclass(frozen=True)
@@ -118,7 +102,7 @@ class TensorType:
     kind: str
     scope: Scope | None = None
     order: int = 0
-    irreps: tuple[Irrep, ...] = ()
+    irreps: tuple[MulIrrep, ...] = ()
     args: tuple[int, ...] = ()
     grades: tuple[int, ...] = ()
     dual: bool = False
@@ -193,8 +177,8 @@ def closest(name: str, known: Iterable[str]) -> str:
     return f" Did you mean {match[0]!r}?" if match else ""
 
 
-def parse_irreps(text: str) -> tuple[Irrep, ...]:
-    """Return the blocks of an irreps string in e3nn's notation.
+def parse_irreps(text: str) -> tuple[MulIrrep, ...]:
+    """Return the blocks of an irreps string in e3nn's notation, as :class:`~geomlib.algebra.irreps.Irreps` reads it.
 
     >>> [str(block) for block in parse_irreps("8x0e + 1o")]
     ['8x0e', '1x1o']
@@ -202,20 +186,13 @@ def parse_irreps(text: str) -> tuple[Irrep, ...]:
     Raises:
         InvalidInput: not an irreps string, or a degree above `MAX_L`.
     """
-    blocks: list[Irrep] = []
-    for term in text.replace(" ", "").split("+"):
-        match = _IRREP.fullmatch(term)
-        if match is None:
+    blocks = tuple(Irreps(text))
+    for block in blocks:
+        if block.l > MAX_L:
             raise InvalidInput(
-                f"irreps {text!r}: {term!r} is not a term. Expected '8x0e' or '1o', joined by '+'."
+                f"irreps {text!r}: degree {block.l} of '{block}' is above {MAX_L}, the highest known here."
             )
-        mul, degree, parity = match.groups()
-        if int(degree) > MAX_L:
-            raise InvalidInput(
-                f"irreps {text!r}: degree {degree} of {term!r} is above {MAX_L}, the highest known here."
-            )
-        blocks.append(Irrep(int(mul or 1), int(degree), 1 if parity == "e" else -1))
-    return tuple(blocks)
+    return blocks
 
 
 @lru_cache(maxsize=1024)

@@ -241,7 +241,7 @@ def _bare(t: TensorType) -> TensorType:
 
 def _flipped(t: TensorType) -> TensorType | None:
     if t.kind == "irreps":
-        return replace(t, irreps=tuple(replace(b, p=-b.p) for b in t.irreps))
+        return replace(t, irreps=tuple(replace(b, ir=replace(b.ir, p=-b.p)) for b in t.irreps))
     return replace(t, kind=_OTHER_PARITY[t.kind]) if t.kind in _OTHER_PARITY else None
 
 

@@ -101,7 +101,7 @@ def test_the_default_dtype_does_not_matter(dtype: torch.dtype) -> None:
     wanted = matrix("1x3o+1x4e", plain(q))
     old = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
-    reps.wigner._coupling.cache_clear()
+    reps.wigner.stretched.cache_clear()
     reps.wigner._exact.cache_clear()
     try:
         assert torch.equal(matrix("1x3o+1x4e", plain(q)), wanted)

@@ -11,6 +11,7 @@ from geomlib.algebra.irreps.coefficients import (
 )
 from geomlib.algebra.irreps.harmonics import solid_harmonics, spherical_harmonics
 from geomlib.algebra.irreps.irreps import Irrep, Irreps, MulIrrep
+from geomlib.algebra.irreps.wigner import wigner_D
 
 __all__ = [
     "Irrep",
@@ -23,4 +24,5 @@ __all__ = [
     "solid_harmonics",
     "spherical_harmonics",
     "wigner_3j",
+    "wigner_D",
 ]

@@ -4,12 +4,17 @@
 
 from __future__ import annotations
 
+import difflib
 import itertools
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, overload
 
+import torch
+from torch import Tensor
+
+from geomlib.algebra.irreps.wigner import wigner_D
 from geomlib.errors import InvalidInput
 
 __all__ = ["Irrep", "Irreps", "MulIrrep"]
@@ -45,6 +50,8 @@ class Irrep:
         """
         if isinstance(value, Irrep):
             return value
+        if isinstance(value, MulIrrep):
+            return Irrep.parse(str(value))
         if hasattr(value, "l") and hasattr(value, "p"):
             return Irrep(int(value.l), int(value.p))
         if isinstance(value, tuple) and len(value) == 2:
@@ -58,6 +65,26 @@ class Irrep:
     def dim(self) -> int:
         """Dimension 2l + 1."""
         return 2 * self.l + 1
+
+    def D(self, R: Tensor) -> Tensor:  # (..., 3, 3) -> (..., dim, dim)  # noqa: N802 - as e3nn writes it
+        r"""Return the matrix of rotations and reflections.
+
+        .. math:: \rho(R) = \det(R)^{[p = -1]}\, D^l(\det(R)\, R)
+
+        Raises:
+            InvalidInput: matrices that are not orthogonal.
+
+        >>> bool((Irrep.parse("0o").D(-torch.eye(3)) == -1).all())
+        True
+        """
+        if R.shape[-2:] != (3, 3) or not R.is_floating_point():
+            raise InvalidInput(
+                f"Irrep.D: expected matrices (..., 3, 3), got {R.dtype} of shape {tuple(R.shape)}."
+            )
+        # The sign of a singular matrix is 0, which wigner_D refuses.
+        sign = torch.linalg.det(R.detach()).sign()[..., None, None]
+        turned = wigner_D(self.l, sign * R)
+        return turned if self.p == 1 else sign * turned
 
     def __mul__(self, other: Irrep) -> list[Irrep]:
         """Return the irreps in the tensor product, by degree."""
@@ -75,6 +102,16 @@ class MulIrrep:
 
     mul: int
     ir: Irrep
+
+    @property
+    def l(self) -> int:  # noqa: E743 - the name of the field
+        """Degree of the irrep."""
+        return self.ir.l
+
+    @property
+    def p(self) -> int:
+        """Parity of the irrep."""
+        return self.ir.p
 
     @property
     def dim(self) -> int:
@@ -142,6 +179,23 @@ class Irreps:
         ends = list(itertools.accumulate((b.dim for b in self._blocks), initial=0))
         return [slice(a, b) for a, b in itertools.pairwise(ends)]
 
+    def D(self, R: Tensor) -> Tensor:  # (..., 3, 3) -> (..., dim, dim)  # noqa: N802 - as e3nn writes it
+        """Return the block-diagonal matrices of rotations and reflections.
+
+        Raises:
+            InvalidInput: matrices that are not orthogonal.
+
+        >>> bool((Irreps("2x1o").D(torch.eye(3)) == torch.eye(6)).all())
+        True
+        """
+        found = {b.ir: b.ir.D(R) for b in self._blocks}
+        out = R.new_zeros(*R.shape[:-2], self.dim, self.dim)
+        for block, part in zip(self._blocks, self.slices(), strict=True):
+            for start in range(part.start, part.stop, block.ir.dim):
+                at = slice(start, start + block.ir.dim)
+                out[..., at, at] = found[block.ir]
+        return out
+
     def simplify(self) -> Irreps:
         """Join neighbouring blocks of the same irrep and drop empty ones."""
         out: list[MulIrrep] = []
@@ -204,13 +258,23 @@ def _parsed(text: str) -> list[MulIrrep]:
         found = _TERM.match(term.strip())
         if found is None:
             raise InvalidInput(
-                f"irreps {text!r}: cannot read {term.strip()!r}. Expected terms such as '8x0e' or '1o' joined by '+'."
+                f"irreps {text!r}: {term.strip()!r} is not a term. Expected terms such as '8x0e' or '1o', joined by '+'."
+                f"{_suggested(text)}"
             )
         mul, degree, parity = found.groups()
         # y: the parity of the spherical harmonics
         p = 1 if parity == "e" else -1 if parity == "o" else 1 - 2 * (int(degree) % 2)
         blocks.append(MulIrrep(int(mul or 1), Irrep(int(degree), p)))
     return blocks
+
+
+def _suggested(text: str) -> str:
+    """Return the nearest text that can be read: signs forgotten, other letters for x, e and o, other separators."""
+    plain = re.sub(r"[*×·]", "x", text.lower().replace(" ", "")).replace("even", "e").replace("odd", "o")
+    terms = re.findall(r"(?:\d+x)?\d+[eoy]", plain)
+    found = "+".join(terms)
+    close = difflib.SequenceMatcher(None, found, plain).ratio() > 0.7
+    return f" Did you mean {found!r}?" if found and close else ""
 
 
 def _block(item: Any) -> MulIrrep:

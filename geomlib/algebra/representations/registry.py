@@ -17,7 +17,7 @@ from geomlib.algebra.representations.base import Contragredient, Representation
 from geomlib.algebra.representations.euclidean import Affine, Linear, Sign, Subspace, TensorPower, Trivial
 from geomlib.algebra.representations.exterior import Cochains, Multivectors, NodeAxes
 from geomlib.algebra.representations.wigner import Irreps
-from geomlib.algebra.types import KINDS, Irrep, TensorType, know_kind, parse_type
+from geomlib.algebra.types import KINDS, MulIrrep, TensorType, know_kind, parse_irreps, parse_type
 from geomlib.errors import InvalidInput
 
 __all__ = ["TOLERANCE", "check_representation", "matrix", "register_representation", "representation"]
@@ -25,7 +25,7 @@ __all__ = ["TOLERANCE", "check_representation", "matrix", "register_representati
 #: Round-off allowed to the three laws of a representation, relative to the norms of its matrices.
 TOLERANCE = 1e-12
 #: The compact Cartesian tensor; its antisymmetric part is a polar vector.
-_CARTESIAN = (Irrep(1, 0, 1), Irrep(1, 1, -1), Irrep(1, 2, 1))
+_CARTESIAN = parse_irreps("0e+1o+2e")
 
 Build = Callable[[TensorType], Representation]
 
@@ -120,7 +120,7 @@ def _certified(name: str, rho: Representation, groups: tuple[str | Group, ...]) 
 def _small(t: TensorType) -> TensorType:
     """Return a type whose laws imply those of ``t``, and whose matrices are small."""
     if t.kind == "irreps":  # the laws hold block by block: check one copy of each
-        return replace(t, irreps=tuple(Irrep(1, b.l, b.p) for b in dict.fromkeys(t.irreps)))
+        return replace(t, irreps=tuple(MulIrrep(1, b.ir) for b in dict.fromkeys(t.irreps)))
     if t.kind in ("tensor", "perm"):
         return replace(t, order=min(t.order, 3))
     return t

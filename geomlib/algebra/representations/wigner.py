@@ -1,12 +1,6 @@
 r"""Irreducible representations of O(3), in float64 directly from the entries of the matrix.
 
-The solid harmonics of degree l + 1 are the stretched coupling of those of degree l with the vector, through an isometry
-:math:`C_l` of exact Clebsch-Gordan coefficients, so
-
-.. math:: D^{l+1}(R) = C_l^\top \left(D^l(R) \otimes R\right) C_l, \qquad D^1(R) = R .
-
-No Euler angles and no quaternions, which lose eight digits near the identity and at half turns. The order of components
-is e3nn's: l = 1 is (x, y, z). Improper elements enter through the parity,
+By the recursion of :mod:`geomlib.algebra.irreps.wigner`. Improper elements enter through the parity,
 :math:`\rho(Q) = \det(Q)^{[p = -1]} D^l(\det(Q)\,Q)`.
 """
 
@@ -25,14 +19,15 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from geomlib.algebra.groups import Element
+from geomlib.algebra.irreps.irreps import MulIrrep
+from geomlib.algebra.irreps.wigner import coupling, stretched, wigner_matrices
 from geomlib.algebra.representations.base import Representation
-from geomlib.algebra.types import MAX_L, Irrep
+from geomlib.algebra.types import MAX_L
 from geomlib.errors import InvalidInput
 
 __all__ = ["Irreps", "coupling", "irrep_matrix", "symmetric_traceless_basis", "wigner_matrices"]
 
 Real: TypeAlias = "NDArray[np.longdouble]"
-Complex: TypeAlias = "NDArray[np.clongdouble]"
 
 
 @lru_cache(maxsize=1)
@@ -51,64 +46,6 @@ def symmetric_traceless_basis() -> Tensor:  # (5, 3, 3)
     return basis
 
 
-def _real_from_complex(degree: int) -> Complex:  # (2l+1, 2l+1)
-    """Return the unitary matrix from complex to real spherical harmonics, both in the order m = -l..l."""
-    u = np.zeros((2 * degree + 1, 2 * degree + 1), dtype=np.clongdouble)
-    u[degree, degree] = 1.0
-    root = np.sqrt(np.longdouble(0.5))
-    for m in range(1, degree + 1):
-        sign = -1.0 if m % 2 else 1.0
-        plus, minus = degree + m, degree - m
-        u[plus, plus], u[plus, minus] = sign * root, root
-        u[minus, plus], u[minus, minus] = -1j * sign * root, 1j * root
-    return u
-
-
-@lru_cache(maxsize=MAX_L)
-def _coupling(degree: int) -> Real:  # (2l+3, 2l+1, 3)
-    r"""Return the isometry of :math:`l \otimes 1 \to l + 1` in the real basis, in extended precision.
-
-    From :math:`\langle l, M; 1, 0 | l+1, M\rangle = \sqrt{(l-M+1)(l+M+1) / ((2l+1)(l+1))}` and
-    :math:`\langle l, M \mp 1; 1, \pm 1 | l+1, M\rangle = \sqrt{(l \pm M)(l \pm M + 1) / ((2l+1)(2l+2))}`.
-    """
-    n = degree
-    c = np.zeros((2 * n + 3, 2 * n + 1, 3), dtype=np.clongdouble)
-    for m in range(-n - 1, n + 2):
-        squares = {
-            -1: ((n - m) * (n - m + 1), (2 * n + 1) * (2 * n + 2)),
-            0: ((n - m + 1) * (n + m + 1), (2 * n + 1) * (n + 1)),
-            1: ((n + m) * (n + m + 1), (2 * n + 1) * (2 * n + 2)),
-        }
-        for s, (above, below) in squares.items():
-            if abs(m - s) <= n:
-                c[m + n + 1, m - s + n, s + 1] = np.sqrt(np.longdouble(above) / below)
-    u, v, w = (_real_from_complex(k) for k in (n + 1, n, 1))
-    return np.einsum("NM,Mas,ba,is->Nbi", u, c, v.conj(), w.conj(), optimize=True).real.astype(np.longdouble)
-
-
-def coupling(degree: int) -> Tensor:  # (2l+3, 2l+1, 3)
-    r"""Return the isometry of :math:`l \otimes 1 \to l + 1` in the real basis, l at least 1."""
-    return torch.from_numpy(_coupling(degree).astype(np.float64))
-
-
-def wigner_matrices(
-    degree: int, r: Tensor
-) -> list[Tensor]:  # (..., 3, 3) -> (..., 2l+1, 2l+1) for l = 0..degree
-    r"""Return :math:`D^0(R), \ldots, D^l(R)`, differentiable and in batches, to about :math:`l \cdot 10^{-15}`.
-
-    Args:
-        degree: highest l.
-        r: rotations, float64.
-    """
-    found = [torch.ones_like(r[..., :1, :1]), r]
-    for n in range(1, degree):
-        c = coupling(n).to(r)
-        half = torch.einsum("...ab,Nbj->...aNj", found[-1], c)
-        half = torch.einsum("...aNj,...ij->...aNi", half, r)
-        found.append(torch.einsum("Mai,...aNi->...MN", c, half))
-    return found[: degree + 1]
-
-
 @lru_cache(maxsize=512)
 def _exact(entries: bytes, degree: int) -> tuple[Tensor, ...]:
     """Return the same matrices for one rotation, by the same recursion in extended precision, rounded once.
@@ -119,7 +56,7 @@ def _exact(entries: bytes, degree: int) -> tuple[Tensor, ...]:
     r = q.astype(np.longdouble)
     found: list[Real] = [np.ones((1, 1), dtype=np.longdouble), r]
     for n in range(1, degree):
-        c = _coupling(n)
+        c = stretched(n)
         half = (found[-1] @ c.transpose(0, 2, 1).reshape(-1, 2 * n + 1).T).reshape(2 * n + 1, -1, 3) @ r.T
         d = c.reshape(len(c), -1) @ half.transpose(0, 2, 1).reshape(-1, len(c))
         # The rotation is orthogonal to round-off only; one Newton step makes the representation so.
@@ -172,7 +109,7 @@ def irrep_matrix(degree: int, parity: int, q: Tensor) -> Tensor:  # (..., 3, 3) 
 class Irreps(Representation):
     """Direct sum of irreps on one axis: irreps strings on the last, ``cartesian`` on the next to last."""
 
-    def __init__(self, blocks: tuple[Irrep, ...], axis: int = -1):
+    def __init__(self, blocks: tuple[MulIrrep, ...], axis: int = -1):
         self.blocks, self.axis = blocks, axis
 
     def matrix(self, g: Element) -> Tensor:

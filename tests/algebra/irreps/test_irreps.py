@@ -62,3 +62,29 @@ def test_wrong_objects():
     with pytest.raises(InvalidInput, match="one irrep"):
         Irrep.parse("2x0e")
     assert Irreps("0e") != 3
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("8x0e4x1o", "8x0e+4x1o"),
+        ("8*0e", "8x0e"),
+        ("0even+1odd", "0e+1o"),
+        ("4 x 1O", "4x1o"),
+        ("0e,1o", "0e+1o"),
+    ],
+)
+def test_near_misses_are_named(text, meant):
+    with pytest.raises(InvalidInput, match="is not a term") as error:
+        Irreps(text)
+    assert f"Did you mean {meant!r}?" in str(error.value)
+
+
+def test_one_parser_serves_types():
+    from geomlib.algebra import types
+
+    assert types.Irrep is Irrep
+    assert types.parse_irreps("2x0e+1y") == tuple(Irreps("2x0e+1o"))
+    assert str(types.parse_type("node:2x0e + 1y")) == "node:2x0e+1x1o"
+    with pytest.raises(InvalidInput, match="one irrep"):
+        Irrep.parse(Irreps("2x0e")[0])
