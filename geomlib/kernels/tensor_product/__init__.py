@@ -7,24 +7,19 @@ contractions.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-import numpy as np
 import torch
 from torch import Tensor
 
 from geomlib.algebra.irreps.products import ProductSpec
 from geomlib.errors import InvalidInput
-from geomlib.kernels.arrays import array
-from geomlib.kernels.differentiable import FusedOperation
 from geomlib.kernels.dispatch import choose
 from geomlib.kernels.tensor_product import reference
-from geomlib.kernels.tensor_product.layout import ir_mul, mul_ir, weights_by_channel
-from geomlib.kernels.tensor_product.plan import Plan, Rows, Table, plan_of
+from geomlib.kernels.tensor_product.channelwise import channelwise, channelwise_of
+from geomlib.kernels.tensor_product.layout import weights_by_channel
+from geomlib.kernels.tensor_product.lowering import product_by_loops
+from geomlib.kernels.tensor_product.plan import Rows
 
 __all__ = ["tensor_product", "tensor_product_conv"]
-
-Maybe = Tensor | None
 
 
 def tensor_product(
@@ -47,17 +42,15 @@ def tensor_product(
         x: first factor.
         y: second factor.
         weight: of the weighted paths, in their order.
-        backend: "auto", "torch" or "cpu"; the Numba loops serve products whose paths all have the mode ``uvu``.
+        backend: "auto", "torch" or "cpu".
 
     Raises:
         InvalidInput: shapes that do not fit, mixed types, or a backend that cannot serve the product.
     """
     x, y, weight = _checked(spec, x, y, weight, x.shape[0], x.shape[0])
-    plan = _plan(spec, (x, y, weight), backend)
-    if plan is None:
-        return reference.tensor_product(spec, (x, y, weight))
-    rows = Rows.pairwise(x.shape[0], shared_weights=weight.shape[0] == 1 and x.shape[0] != 1)
-    return _fused(plan, rows, x, y, weight)
+    if choose("tensor_product", (x, y, weight), backend) == "cpu":
+        return product_by_loops(spec, x, y, weight)
+    return reference.tensor_product(spec, (x, y, weight))
 
 
 def tensor_product_conv(
@@ -95,26 +88,21 @@ def tensor_product_conv(
     _check_edges(edge_index, x.shape[0], count)
     edges = edge_index.shape[1]
     x, y, weight = _checked(spec, x, y, weight, x.shape[0], edges)
-    plan = _plan(spec, (x, y, weight), backend)
     source, target = edge_index.long()
-    if plan is None:
-        messages = reference.tensor_product(spec, (x[source], y, weight))
+    by_loops = choose("tensor_product_conv", (x, y, weight), backend) == "cpu"
+    loops = channelwise_of(spec) if by_loops else None
+    if loops is None:
+        product = product_by_loops if by_loops else _reference_product
+        messages = product(spec, x[source], y, weight)
         return messages.new_zeros(count, spec.irreps_out.dim).index_add(0, target, messages)
     if rows is None:
         shared = weight.shape[0] == 1 and edges != 1
         rows = Rows.edges(source, target, x.shape[0], count, shared_weights=shared)
-    return _fused(plan, rows, x, y, weight)
+    return channelwise(loops, rows, x, y, weights_by_channel(weight, spec, 0))
 
 
-def _plan(spec: ProductSpec, tensors: tuple[Tensor, ...], backend: str | None) -> Plan | None:
-    plan = plan_of(spec)
-    if plan is None:
-        if backend == "cpu":
-            raise InvalidInput(
-                "tensor_product: backend 'cpu' was asked for, but its loops serve the mode 'uvu' only. Use backend='auto'."
-            )
-        return None
-    return plan if choose("tensor_product", tensors, backend) == "cpu" else None
+def _reference_product(spec: ProductSpec, x: Tensor, y: Tensor, weight: Tensor) -> Tensor:
+    return reference.tensor_product(spec, (x, y, weight))
 
 
 def _checked(
@@ -157,118 +145,3 @@ def _check_edges(edge_index: Tensor, sources: int, targets: int) -> None:
         low, high = int(row.min()), int(row.max())
         if low < 0 or high >= count:
             raise InvalidInput(f"edge_index: {name} {low if low < 0 else high} is outside 0..{count - 1}.")
-
-
-@dataclass(frozen=True, eq=False)
-class _Static:
-    plan: Plan
-    rows: Rows
-
-
-def _fused(plan: Plan, rows: Rows, x: Tensor, y: Tensor, weight: Tensor) -> Tensor:
-    spec = plan.spec
-    out = _PRODUCT(
-        _Static(plan, rows), ir_mul(x, spec.irreps_in1), y, weights_by_channel(weight, spec, plan.ones)
-    )
-    return mul_ir(out, spec.irreps_out)
-
-
-def _reference(static: _Static, tensors: tuple[Tensor, ...]) -> Tensor:
-    """Return the fused operation in torch: features and output with channels inside, weights by channel."""
-    a, y, w = tensors
-    spec, rows = static.plan.spec, static.rows
-    source, edge, weight_row, target = (
-        torch.from_numpy(t).to(a.device) for t in (rows.a_row, rows.e_row, rows.w_row, rows.n_row)
-    )
-    weight = weights_by_channel(w, spec, static.plan.ones, inverse=True)
-    value = reference.tensor_product(spec, (mul_ir(a, spec.irreps_in1)[source], y[edge], weight[weight_row]))
-    total = value.new_zeros(rows.num_out, spec.irreps_out.dim).index_add(0, target, value)
-    return ir_mul(total, spec.irreps_out)
-
-
-def _contract(
-    table: Table, lists: tuple[np.ndarray, ...], a: Tensor, y: Tensor, w: Tensor, out: Tensor
-) -> None:
-    from geomlib.kernels.tensor_product import cpu
-
-    if table.group.shape[0]:
-        scratch = torch.empty(table.term.shape[0], dtype=a.dtype)
-        cpu.contract(
-            *table.arrays(a.dtype), *lists, array(a), array(y), array(w), out.numpy(), scratch.numpy()
-        )
-
-
-def _pulls(static: _Static, a: Tensor, y: Tensor, w: Tensor, g: Tensor, gy: Maybe, gw: Maybe) -> None:
-    from geomlib.kernels.tensor_product import cpu
-
-    plan, rows = static.plan, static.rows
-    if not plan.forward.group.shape[0] or (gy is None and gw is None):
-        return
-    nothing = torch.empty(0, 0, dtype=a.dtype)
-    sizes = plan.forward.term.shape[0], plan.channels, plan.channels
-    scratch = [torch.zeros(size, dtype=a.dtype) for size in sizes]
-    cpu.pulls(
-        *plan.forward.arrays(a.dtype), rows.n_row, rows.a_row, rows.e_row, rows.w_row, array(a), array(y), array(w),
-        array(g), gy is not None, (nothing if gy is None else gy).numpy(), gw is not None,
-        (nothing if gw is None else gw).numpy(), *(s.numpy() for s in scratch),
-    )  # fmt: skip
-
-
-def _lists(rows: Rows) -> tuple[np.ndarray, ...]:
-    return rows.start, rows.a_row, rows.e_row, rows.w_row
-
-
-def _lists_t(rows: Rows) -> tuple[np.ndarray, ...]:
-    return rows.start_t, rows.n_row_t, rows.e_row_t, rows.w_row_t
-
-
-def _forward(static: _Static, tensors: tuple[Tensor, ...]) -> Tensor:
-    a, y, w = tensors
-    out = torch.zeros(static.rows.num_out, static.plan.spec.irreps_out.dim, dtype=a.dtype)
-    _contract(static.plan.forward, _lists(static.rows), a, y, w, out)
-    return out
-
-
-def _backward(
-    static: _Static, grad: Tensor, tensors: tuple[Tensor, ...], needs: tuple[bool, ...]
-) -> tuple[Maybe, ...]:
-    a, y, w = tensors
-    da, dy, dw = (
-        torch.zeros(t.shape, dtype=t.dtype) if n else None for t, n in zip(tensors, needs, strict=True)
-    )
-    if da is not None:
-        _contract(static.plan.backward, _lists_t(static.rows), grad, y, w, da)
-    _pulls(static, a, y, w, grad, dy, dw)
-    return da, dy, dw
-
-
-def _double_backward(
-    static: _Static,
-    tangents: tuple[Maybe, ...],
-    grad: Tensor,
-    tensors: tuple[Tensor, ...],
-    needs: tuple[bool, ...],
-) -> tuple[Maybe, ...]:
-    (a, y, w), (ta, ty, tw) = tensors, tangents
-    dg, da, dy, dw = (
-        torch.zeros(t.shape, dtype=t.dtype) if n else None
-        for t, n in zip((grad, *tensors), needs, strict=True)
-    )
-    plan, rows = static.plan, static.rows
-    if dg is not None:
-        for p, q, r in ((ta, y, w), (a, ty, w), (a, y, tw)):
-            if p is not None and q is not None and r is not None:
-                _contract(plan.forward, _lists(rows), p, q, r, dg)
-    if da is not None:
-        for q, r in ((ty, w), (y, tw)):
-            if q is not None and r is not None:
-                _contract(plan.backward, _lists_t(rows), grad, q, r, da)
-    if ta is not None:
-        _pulls(static, ta, y, w, grad, dy, dw)
-    # The gradient with respect to y does not read y, that with respect to w does not read w: one pass serves both.
-    by_w, by_y = (dy if tw is not None else None), (dw if ty is not None else None)
-    _pulls(static, a, y if ty is None else ty, w if tw is None else tw, grad, by_w, by_y)
-    return dg, da, dy, dw
-
-
-_PRODUCT = FusedOperation(_reference, _forward, _backward, _double_backward)

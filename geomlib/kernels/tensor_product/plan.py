@@ -14,7 +14,7 @@ from torch import Tensor
 from geomlib.algebra.irreps import wigner_3j
 from geomlib.algebra.irreps.products import ProductSpec
 
-__all__ = ["Plan", "Rows", "Table", "plan_of"]
+__all__ = ["Plan", "Rows", "Table", "TableBuilder", "plan_of"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,13 +72,15 @@ class Rows:
     e_row_t: np.ndarray
     w_row_t: np.ndarray
     num_out: int
+    num_in: int
+    lazy: bool = False  # every row is read once
 
     @staticmethod
     def pairwise(rows: int, *, shared_weights: bool) -> Rows:
         """Return row b with row b."""
         start, each = np.arange(rows + 1), np.arange(rows)
         w = np.zeros(rows, dtype=np.int64) if shared_weights else each
-        return Rows(start, each, each, w, each, start, each, each, w, rows)
+        return Rows(start, each, each, w, each, start, each, each, w, rows, rows, lazy=True)
 
     @staticmethod
     def edges(sender: Tensor, receiver: Tensor, num_in: int, num_out: int, *, shared_weights: bool) -> Rows:
@@ -88,7 +90,17 @@ class Rows:
         start_t, order_t = _grouped(send, num_in)
         w, w_t = (np.zeros_like(order), np.zeros_like(order)) if shared_weights else (order, order_t)
         return Rows(
-            start, send[order], order, w, receive[order], start_t, receive[order_t], order_t, w_t, num_out
+            start,
+            send[order],
+            order,
+            w,
+            receive[order],
+            start_t,
+            receive[order_t],
+            order_t,
+            w_t,
+            num_out,
+            num_in,
         )
 
 
@@ -105,7 +117,7 @@ def plan_of(spec: ProductSpec) -> Plan | None:
         return None
     one, two, out = spec.irreps_in1, spec.irreps_in2, spec.irreps_out
     starts1, starts2, starts3 = ([s.start for s in r.slices()] for r in (one, two, out))
-    forward, backward = _Builder(), _Builder()
+    forward, backward = TableBuilder(), TableBuilder()
     ones = max((out[p.out].mul for p in spec.paths if not p.weighted), default=0)
     for path, part in zip(spec.paths, spec.weight_slices, strict=True):
         mul, l1, l2, l3 = one[path.first].mul, one[path.first].ir.l, two[path.second].ir.l, out[path.out].ir.l
@@ -123,7 +135,7 @@ def plan_of(spec: ProductSpec) -> Plan | None:
     return Plan(spec, forward.table(), backward.table(), spec.weight_numel + ones, ones, channels)
 
 
-class _Builder:
+class TableBuilder:
     """Collects groups: rows of (target, source, y) tensors."""
 
     def __init__(self) -> None:

@@ -16,6 +16,8 @@ BACKENDS = ["torch", "cpu"]
 
 def close(a, b, tolerance=1e-12):
     assert a.shape == b.shape
+    if not a.numel():
+        return
     assert float((a - b).detach().abs().max()) <= tolerance * float(b.detach().abs().max().clamp(min=1e-30))
 
 
@@ -27,10 +29,6 @@ def test_values_and_two_derivatives(name, backend):
     assert spec.weight_numel == case["weight_numel"]
     for path, row in zip(spec.paths, case["instructions"], strict=True):
         assert path.coefficient == pytest.approx(row["coefficient"], rel=1e-14)
-    if backend == "cpu" and any(p.mode != "uvu" for p in spec.paths):
-        with pytest.raises(InvalidInput, match="'uvu' only"):
-            tensor_product(spec, stored["x"], stored["y"], stored.get("w"), backend=backend)
-        return
     leaves = {k: stored[k].clone().requires_grad_() for k in ("x", "y", "w") if k in stored}
     out = tensor_product(spec, leaves["x"], leaves["y"], leaves.get("w"), backend=backend)
     close(out, stored["out"])
