@@ -1,10 +1,9 @@
-"""Files of our own: packed structures in one checked safetensors file, and the folder where they are kept."""
+"""Files of our own: packed structures in one checked safetensors file."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,9 @@ import torch
 from torch import Tensor
 
 from geomlib.datasets.structures import Structures
-from geomlib.errors import CheckpointError, InvalidInput
+from geomlib.errors import CheckpointError
 from geomlib.files.atomic import write_atomic
+from geomlib.files.folder import cache_dir
 from geomlib.files.sealed import BLANK, open_sealed, seal
 
 __all__ = ["cache_dir", "load_structures", "save_structures", "sha256_of"]
@@ -22,23 +22,6 @@ __all__ = ["cache_dir", "load_structures", "save_structures", "sha256_of"]
 _FORMAT = 1
 _SLOT = re.compile(rb'\\"sha256\\": \\"([0-9a-f]{64})\\"')  # quotes are escaped inside a JSON string
 _LABELS = ("energy", "forces", "stress", "cell", "pbc", "charge")
-
-
-def cache_dir(create: bool = True) -> Path:
-    """Return the folder for derived data: $GEOMLIB_DATA, or ~/.cache/geomlib.
-
-    Raises:
-        InvalidInput: the folder cannot be made.
-    """
-    path = Path(os.environ.get("GEOMLIB_DATA") or Path.home() / ".cache" / "geomlib").expanduser()
-    if create:
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InvalidInput(
-                f"cache_dir: cannot make {path} ({error}); set GEOMLIB_DATA to a writable folder."
-            ) from None
-    return path
 
 
 def sha256_of(path: str | Path) -> str:

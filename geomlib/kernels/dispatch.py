@@ -23,7 +23,7 @@ from geomlib.errors import InvalidInput, MissingDependency
 
 __all__ = ["BACKENDS", "available_backends", "choose", "use_backend"]
 
-BACKENDS = ("auto", "torch", "cpu")
+BACKENDS = ("auto", "torch", "cpu", "cuda")
 
 _requested: contextvars.ContextVar[str | None] = contextvars.ContextVar("geomlib_backend", default=None)
 
@@ -57,9 +57,19 @@ def _numba_missing() -> str | None:
     return None
 
 
+@functools.cache
+def _cuda_missing() -> str | None:
+    if importlib.util.find_spec("cuda") is None:
+        return "cuda-core is not installed (pip install 'geomlib-torch[cuda]')"
+    from geomlib.kernels.cuda.launcher import missing_device
+
+    return missing_device()
+
+
 def available_backends() -> dict[str, str]:
-    """Return every backend with ``"available"`` or the reason why it is not."""
-    return {"torch": "available", "cpu": _numba_missing() or "available"}
+    """Return every backend with ``"available"``, the reason why it is not, or which tensors it is available for."""
+    cuda = _cuda_missing() or "available for tensors on a CUDA device"
+    return {"torch": "available", "cpu": _numba_missing() or "available", "cuda": cuda}
 
 
 def _inside_transform() -> bool:
@@ -69,6 +79,25 @@ def _inside_transform() -> bool:
     functorch = getattr(torch._C, "_functorch", None)
     peek = getattr(functorch, "peek_interpreter_stack", None)
     return peek is not None and peek() is not None
+
+
+def _card_refusal(tensors: tuple[Tensor, ...]) -> str | None:
+    """Say why generated CUDA kernels cannot serve these tensors, or None if they can."""
+    first = tensors[0]
+    for t in tensors:
+        if t.device.type != "cuda":
+            return f"a tensor is on {t.device}, the cuda backend needs CUDA tensors (move it: .to('cuda'))"
+        if t.device != first.device or t.dtype != first.dtype:
+            return f"the tensors mix {first.device} {first.dtype} and {t.device} {t.dtype}"
+        if type(t) not in (Tensor, torch.nn.Parameter):
+            return f"a tensor is a {type(t).__name__}"
+    if first.dtype not in (torch.float32, torch.float64, torch.float16, torch.bfloat16):
+        return f"dtype {first.dtype} is not a floating type that the kernels know"
+    if torch.cuda.get_device_capability(first.device) < (8, 0):
+        return "the card is older than compute capability 8.0"
+    if _inside_transform():
+        return "the call is being traced or transformed by torch"
+    return None
 
 
 def _refusal(tensors: tuple[Tensor, ...]) -> str | None:
@@ -88,17 +117,30 @@ def _refusal(tensors: tuple[Tensor, ...]) -> str | None:
     return None
 
 
-def choose(op: str, tensors: tuple[Tensor, ...], backend: str | None = None) -> str:
-    """Return ``"torch"`` or ``"cpu"`` for one call of the operation named ``op``.
+NO_CUDA_KERNELS = "the operation has no CUDA kernels"
+
+
+def choose(
+    op: str, tensors: tuple[Tensor, ...], backend: str | None = None, *, cuda: str | None = NO_CUDA_KERNELS
+) -> str:
+    """Return ``"torch"``, ``"cpu"`` or ``"cuda"`` for one call of the operation named ``op``.
+
+    Args:
+        op: for messages.
+        tensors: its arguments.
+        backend: a name, or None for the one of the surrounding context.
+        cuda: why the operation is not served by generated CUDA kernels; None if it is.
 
     Raises:
         InvalidInput: a backend was asked for by name and cannot serve these tensors.
-        MissingDependency: the package of the backend asked for is not installed.
+        MissingDependency: the package of the backend asked for, or the card, is not there.
     """
     name = backend or _requested.get() or os.environ.get("GEOMLIB_BACKEND") or "auto"
     name = _checked(name, op)
     if name == "torch":
         return name
+    if name == "cuda" or (name == "auto" and tensors[0].device.type == "cuda"):
+        return _choose_card(op, tensors, cuda, forced=name == "cuda")
     missing = _numba_missing()
     if missing is None:
         refusal = _refusal(tensors)
@@ -110,4 +152,20 @@ def choose(op: str, tensors: tuple[Tensor, ...], backend: str | None = None) -> 
             )
     elif name == "cpu":
         raise MissingDependency(f"{op}: backend 'cpu' was asked for, but {missing}.")
+    return "torch"
+
+
+def _choose_card(op: str, tensors: tuple[Tensor, ...], no_kernels: str | None, *, forced: bool) -> str:
+    missing = None if no_kernels else _cuda_missing()
+    refusal = no_kernels or (None if missing else _card_refusal(tensors))
+    if missing is None and refusal is None:
+        return "cuda"
+    if forced and missing is not None:
+        raise MissingDependency(
+            f"{op}: backend 'cuda' was asked for, but {missing}. Use backend='auto' or 'torch'."
+        )
+    if forced:
+        raise InvalidInput(
+            f"{op}: backend 'cuda' was asked for, but {refusal}. Use backend='auto' or 'torch'."
+        )
     return "torch"

@@ -175,7 +175,7 @@ def test_attached_slope_is_the_derivative_and_carries_gradients_to_weights():
 
 
 def test_backends_asked_for_by_name():
-    assert set(available_backends()) == {"torch", "cpu"}
+    assert set(available_backends()) == {"torch", "cpu", "cuda"}
     x = torch.randn(2, 9, 3, dtype=torch.float16)
     with pytest.raises(InvalidInput, match="float16"):
         normalize(x, backend="cpu")

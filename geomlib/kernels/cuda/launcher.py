@@ -1,0 +1,108 @@
+"""Load compiled kernels and start them on torch's current stream.
+
+Nothing here waits for the card, so a call can be captured in a CUDA graph once its kernels are loaded (one warm-up call).
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from geomlib.kernels.cuda.compiler import compile_source, missing_compiler
+from geomlib.kernels.cuda.interpret import Lists
+from geomlib.kernels.cuda.program import Kernel
+from geomlib.kernels.cuda.source import SUM_BLOCK, print_kernel, print_ordered_sum
+
+__all__ = ["arguments", "launch", "launch_ordered_sum", "missing_device"]
+
+
+@functools.cache
+def missing_device() -> str | None:
+    """Return why kernels cannot run on a card here, or None."""
+    missing = missing_compiler()
+    if missing is None and not torch.cuda.is_available():
+        found = "torch was built without CUDA" if torch.version.cuda is None else "torch finds no CUDA device"
+        return f"{found} (kernels can be compiled here, but not run)"
+    return missing
+
+
+class _Stream:
+    """Hands torch's stream to cuda-core by its protocol."""
+
+    def __init__(self, handle: int) -> None:
+        self.handle = handle
+
+    def __cuda_stream__(self) -> tuple[int, int]:
+        return 0, self.handle
+
+
+@functools.lru_cache(maxsize=1024)
+def _loaded(source: str, name: str, device: int) -> Any:
+    """Compile for the architecture of a device, load, and return the function."""
+    core = importlib.import_module("cuda.core")
+    core.Device(device).set_current()
+    major, minor = torch.cuda.get_device_capability(device)
+    binary = compile_source(source, f"sm_{major}{minor}")
+    return core.ObjectCode.from_cubin(binary.code).get_kernel(name)
+
+
+_printed: dict[tuple[int, torch.dtype], tuple[Kernel, str]] = {}
+
+
+def _source(kernel: Kernel, dtype: torch.dtype) -> str:
+    key = (id(kernel), dtype)
+    if key not in _printed:
+        _printed[key] = kernel, print_kernel(kernel, dtype)
+    return _printed[key][1]
+
+
+def arguments(kernel: Kernel, lists: Lists, arrays: Mapping[str, Tensor]) -> tuple[int, ...]:
+    """Return what the printed function takes: addresses and one number, all of 64 bits, as Python integers."""
+    rows = max((arrays[a.name].shape[1] for a in kernel.arrays if a.partial and a.row != "node"), default=0)
+    return (*(t.data_ptr() for t in lists), rows, *(arrays[a.name].data_ptr() for a in kernel.arrays))
+
+
+def launch(
+    kernel: Kernel, lists: Lists, arrays: Mapping[str, Tensor], parts: int, dtype: torch.dtype
+) -> None:
+    """Start a kernel: a block for every node, unit and part.
+
+    Args:
+        kernel: what to compute.
+        lists: the edges by node, int64.
+        arrays: contiguous, on one device.
+        parts: over how many blocks the edges of a node are split.
+        dtype: type of the arrays.
+    """
+    nodes = lists.start.numel() - 1
+    _start(_source(kernel, dtype), kernel.name, lists.start, (nodes, kernel.units, parts), kernel.block,
+           arguments(kernel, lists, arrays))  # fmt: skip
+
+
+def launch_ordered_sum(partial: Tensor, out: Tensor) -> None:
+    """Add up ``partial`` (parts, ...) into ``out``, part after part."""
+    count = out.numel()
+    blocks = min(-(-count // SUM_BLOCK), 1 << 20)
+    numbers = partial.data_ptr(), out.data_ptr(), partial.shape[0], count
+    _start(_ordered_sum(out.dtype), "ordered_sum", out, (blocks, 1, 1), SUM_BLOCK, numbers)
+
+
+@functools.cache
+def _ordered_sum(dtype: torch.dtype) -> str:
+    return print_ordered_sum(dtype)
+
+
+def _start(
+    source: str, name: str, where: Tensor, grid: tuple[int, int, int], block: int, numbers: tuple[int, ...]
+) -> None:
+    core = importlib.import_module("cuda.core")
+    device = where.device.index
+    function = _loaded(source, name, device)
+    stream = _Stream(torch.cuda.current_stream(device).cuda_stream)
+    with torch.cuda.device(device):
+        core.launch(stream, core.LaunchConfig(grid=grid, block=block), function, *numbers)

@@ -1,0 +1,244 @@
+"""Channel-wise products by generated kernels: on a card, or, for tensors on a CPU, the same arithmetic interpreted.
+
+Every result is a sum in a fixed order: an output row over its edges by one thread per channel; the gradient of the features
+in a second pass over the edges by sender; the gradient of a filter over channels by shuffles within a warp, then over warps.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from geomlib.algebra.irreps.products import ProductSpec
+from geomlib.kernels.cuda.interpret import Lists, interpret, ordered_sum
+from geomlib.kernels.cuda.program import Kernel
+from geomlib.kernels.differentiable import FusedOperation
+from geomlib.kernels.tensor_product import reference
+from geomlib.kernels.tensor_product.cuda_programs import Budget, Term, contract, pulls
+from geomlib.kernels.tensor_product.cuda_rows import DeviceRows
+from geomlib.kernels.tensor_product.layout import ir_mul, mul_ir, weights_by_channel
+from geomlib.kernels.tensor_product.plan import Plan, plan_of
+
+__all__ = ["OPERATION", "Static", "channelwise", "kernels", "refusal"]
+
+Maybe = Tensor | None
+
+#: What a thread takes on, by the size of the arithmetic's type: measured by compiling, no spills on sm_80 and sm_90.
+BUDGET = {4: Budget(100, 1200), 8: Budget(48, 600)}
+#: Fewer blocks than this leave a card idle: edges of a node are then split over several.
+BLOCKS = 1024
+#: Statements of all kernels of a product beyond which straight-line code takes longer to compile than it saves.
+STATEMENTS = 60_000
+
+
+@dataclass(frozen=True, eq=False)
+class Static:
+    """What the operation depends on besides tensors."""
+
+    plan: Plan
+    rows: DeviceRows
+
+
+def refusal(spec: ProductSpec) -> str | None:
+    """Say why a product is not served; None if it is."""
+    plan = plan_of(spec)
+    if plan is None:
+        return "its kernels serve products whose paths all have the mode 'uvu'"
+    entries = plan.forward.entry_c.shape[0]
+    if 8 * entries > STATEMENTS:
+        return f"its table has {entries} entries, straight-line kernels serve up to {STATEMENTS // 8}"
+    return None
+
+
+@functools.lru_cache(maxsize=512)
+def kernels(plan: Plan, kind: str, terms: tuple[tuple[Term, ...], ...], size: int, shared: bool) -> Kernel:
+    """Return the programs of ``"value"``, ``"features"`` (gradient with respect to them) or ``"pulls"``.
+
+    Args:
+        plan: the product.
+        kind: which contraction.
+        terms: what is multiplied; for pulls, terms of the weights' gradient and of the filter's.
+        size: bytes of a number of the arithmetic.
+        shared: all rows have the same weights.
+    """
+    spec, weights = plan.spec, plan.spec.weight_numel
+    one, two, out = spec.irreps_in1.dim, spec.irreps_in2.dim, spec.irreps_out.dim
+    strides = dict.fromkeys(("a", "ta"), one) | dict.fromkeys(("y", "ty", "gy"), two) | {"g": out}
+    strides |= dict.fromkeys(("w", "tw", "gw"), weights)
+    budget = BUDGET[size]
+    if kind == "value":
+        return contract(plan.forward, weights, terms[0], strides, out, budget, shared=shared)
+    if kind == "features":
+        return contract(plan.backward, weights, terms[0], strides, one, budget, shared=shared)
+    return pulls(plan.forward, weights, terms[0], terms[1], strides, budget, shared=shared)
+
+
+def channelwise(plan: Plan, rows: DeviceRows, x: Tensor, y: Tensor, weight: Tensor) -> Tensor:
+    """Return the product of rows, or its sum over the edges of a graph, in the public layout.
+
+    Args:
+        plan: the product.
+        rows: which rows meet; all share the weights if these have one row.
+        x: features (N, dim 1).
+        y: filters (E, dim 2).
+        weight: (E, n), or (1, n) for all.
+    """
+    spec = plan.spec
+    w = weights_by_channel(weight, spec, 0)
+    return mul_ir(OPERATION(Static(plan, rows), ir_mul(x, spec.irreps_in1), y, w), spec.irreps_out)
+
+
+def _reference(static: Static, tensors: tuple[Tensor, ...]) -> Tensor:
+    """Return the same in torch: features and output with channels inside, weights by channel."""
+    a, y, w = tensors
+    spec, lists = static.plan.spec, static.rows.by_target
+    x, weight = mul_ir(a, spec.irreps_in1), weights_by_channel(w, spec, 0, inverse=True)
+    value = reference.tensor_product(
+        spec, (x[lists.other], y[lists.edge], weight.expand(len(y), -1)[lists.edge])
+    )
+    total = value.new_zeros(static.rows.num_out, spec.irreps_out.dim)
+    return ir_mul(total.index_add(0, static.rows.target, value), spec.irreps_out)
+
+
+def forward(static: Static, tensors: tuple[Tensor, ...]) -> Tensor:
+    """Return the product, summed over edges."""
+    given = dict(zip("ayw", tensors, strict=True))
+    return _contract(static, "value", [("a", "y", "w")], given, static.rows.num_out)
+
+
+def backward(
+    static: Static, grad: Tensor, tensors: tuple[Tensor, ...], needs: tuple[bool, ...]
+) -> tuple[Maybe, ...]:
+    """Return the gradients of ``<grad, product>`` that are needed."""
+    given = dict(zip("gayw", (grad, *tensors), strict=True))
+    da = _contract(static, "features", [("g", "y", "w")], given, tensors[0].shape[0]) if needs[0] else None
+    by_weight: list[Term] = [("a", "y", "")] if needs[2] else []
+    by_filter: list[Term] = [("a", "", "w")] if needs[1] else []
+    dy, dw = _pulls(static, by_weight, by_filter, given)
+    return da, dy, dw
+
+
+def double_backward(
+    static: Static,
+    tangents: tuple[Maybe, ...],
+    grad: Tensor,
+    tensors: tuple[Tensor, ...],
+    needs: tuple[bool, ...],
+) -> tuple[Maybe, ...]:
+    """Return the gradients, with respect to ``(grad, *tensors)``, of ``sum <tangent, gradient>``."""
+    names = ("g", "a", "y", "w", "ta", "ty", "tw")
+    given = {n: t for n, t in zip(names, (grad, *tensors, *tangents), strict=True) if t is not None}
+
+    def present(terms: Sequence[Term]) -> list[Term]:
+        return [term for term in terms if all(n in given for n in term if n)]
+
+    dg = da = None
+    if needs[0]:
+        terms = present([("ta", "y", "w"), ("a", "ty", "w"), ("a", "y", "tw")])
+        dg = _contract(static, "value", terms, given, static.rows.num_out)
+    if needs[1]:
+        terms = present([("g", "ty", "w"), ("g", "y", "tw")])
+        da = _contract(static, "features", terms, given, tensors[0].shape[0])
+    by_weight = present([("ta", "y", ""), ("a", "ty", "")]) if needs[3] else []
+    by_filter = present([("ta", "", "w"), ("a", "", "tw")]) if needs[2] else []
+    dy, dw = _pulls(static, by_weight, by_filter, given)
+    if needs[2] and dy is None:
+        dy = torch.zeros_like(tensors[1])
+    if needs[3] and dw is None:
+        dw = torch.zeros_like(tensors[2])
+    return dg, da, dy, dw
+
+
+def _contract(static: Static, kind: str, terms: list[Term], given: dict[str, Tensor], nodes: int) -> Tensor:
+    some = given["y"]
+    width = static.plan.spec.irreps_out.dim if kind == "value" else static.plan.spec.irreps_in1.dim
+    kernel = _kernel(static, kind, (tuple(terms),), given) if terms else None
+    if kernel is None or not nodes or not some.shape[0]:
+        return some.new_zeros(nodes, width)
+    parts = _parts(nodes * kernel.units, some.shape[0], nodes)
+    real = _real(some.dtype)
+    filled = len(kernel.columns("out")) == width
+    out = (torch.empty if filled else torch.zeros)(parts, nodes, width, dtype=real, device=some.device)
+    lists = static.rows.by_target if kind == "value" else static.rows.by_source
+    _run(kernel, lists, given | {"out": out}, parts, some.dtype)
+    return _summed(out, some.dtype)
+
+
+def _pulls(
+    static: Static, by_weight: list[Term], by_filter: list[Term], given: dict[str, Tensor]
+) -> tuple[Maybe, Maybe]:
+    if not by_weight and not by_filter:
+        return None, None
+    y, w, nodes = given["y"], given["w"], static.rows.num_out
+    edges, shared = y.shape[0], _shared(given)
+    kernel = _kernel(static, "pulls", (tuple(by_weight), tuple(by_filter)), given)
+    if kernel is None or not edges:
+        return (torch.zeros_like(y) if by_filter else None), (torch.zeros_like(w) if by_weight else None)
+    parts = _parts(nodes * kernel.units, edges, nodes)
+    real, made = _real(y.dtype), dict(given)
+    if by_weight:
+        columns = kernel.columns("gw")
+        new = torch.empty if len(columns) == w.shape[1] else torch.zeros
+        shape, dtype = ((parts, nodes, w.shape[1]), real) if shared else (w.shape, w.dtype)
+        made["gw"] = new(shape, dtype=dtype, device=w.device)
+    if by_filter:
+        # Programs need not reach every component of the filter.
+        made["gy"] = torch.zeros(kernel.slots, edges, y.shape[1], dtype=real, device=y.device)
+    _run(kernel, static.rows.by_target, made, parts, y.dtype)
+    dy = _summed(made["gy"], y.dtype) if by_filter else None
+    dw = made.get("gw")
+    if shared and dw is not None:
+        dw = dw.flatten(0, 1).sum(0, keepdim=True).to(w.dtype)
+    return dy, dw
+
+
+def _kernel(
+    static: Static, kind: str, terms: tuple[tuple[Term, ...], ...], given: dict[str, Tensor]
+) -> Kernel | None:
+    kernel = kernels(static.plan, kind, terms, _real(given["y"].dtype).itemsize, _shared(given))
+    return kernel if kernel.programs else None
+
+
+def _shared(given: dict[str, Tensor]) -> bool:
+    return given["w"].shape[0] == 1 and given["y"].shape[0] != 1
+
+
+def _real(dtype: torch.dtype) -> torch.dtype:
+    """Return the type of the arithmetic: half precision is for storage."""
+    return torch.float64 if dtype == torch.float64 else torch.float32
+
+
+def _parts(blocks: int, edges: int, nodes: int) -> int:
+    """Return over how many blocks to split the edges of a node, from sizes alone: asking the card would make it wait."""
+    return max(1, min(-(-BLOCKS // blocks), edges // (4 * nodes), 64))
+
+
+def _summed(partial: Tensor, dtype: torch.dtype) -> Tensor:
+    """Add up the first dimension in order."""
+    if partial.shape[0] == 1 and partial.dtype == dtype:
+        return partial[0]
+    out = torch.empty(partial.shape[1:], dtype=dtype, device=partial.device)
+    if partial.device.type == "cpu":
+        ordered_sum(partial, out)
+    elif out.numel():
+        from geomlib.kernels.cuda.launcher import launch_ordered_sum
+
+        launch_ordered_sum(partial, out)
+    return out
+
+
+def _run(kernel: Kernel, lists: Lists, arrays: dict[str, Tensor], parts: int, dtype: torch.dtype) -> None:
+    used = {a.name: arrays[a.name].contiguous() for a in kernel.arrays}
+    if lists.start.device.type == "cpu":
+        interpret(kernel, lists, used, parts)
+        return
+    from geomlib.kernels.cuda.launcher import launch
+
+    launch(kernel, lists, used, parts, dtype)
+
+
+OPERATION = FusedOperation(_reference, forward, backward, double_backward)
