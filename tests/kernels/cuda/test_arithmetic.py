@@ -98,7 +98,7 @@ def test_any_subset_of_gradients():
         for one in first:
             reference = specified(MIXED, some, source, target)
             same = torch.autograd.grad(reference, wanted, cotangent, create_graph=True)
-            k = [i for i, f in enumerate(first) if f is one][0]
+            k = next(i for i, f in enumerate(first) if f is one)
             found = torch.autograd.grad(
                 one.sin().sum(), wanted, retain_graph=True, materialize_grads=True, allow_unused=True
             )
