@@ -17,7 +17,7 @@ ALLOWED = {
     "files": BASE,
     "algebra": BASE,
     "verify": BASE | {"algebra"},
-    "kernels": BASE | {"algebra"},
+    "kernels": BASE | {"files", "algebra"},
     "layers": BASE | {"algebra", "kernels"},
     "datasets": BASE | {"files", "algebra", "kernels"},
     "zoo": BASE | {"algebra", "kernels", "layers"},
