@@ -14,7 +14,7 @@ import difflib
 import functools
 import importlib.util
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -117,11 +117,16 @@ def _refusal(tensors: tuple[Tensor, ...]) -> str | None:
     return None
 
 
-NO_CUDA_KERNELS = "the operation has no CUDA kernels"
+def _no_kernels() -> str:
+    return "the operation has no CUDA kernels"
 
 
 def choose(
-    op: str, tensors: tuple[Tensor, ...], backend: str | None = None, *, cuda: str | None = NO_CUDA_KERNELS
+    op: str,
+    tensors: tuple[Tensor, ...],
+    backend: str | None = None,
+    *,
+    cuda: Callable[[], str | None] = _no_kernels,
 ) -> str:
     """Return ``"torch"``, ``"cpu"`` or ``"cuda"`` for one call of the operation named ``op``.
 
@@ -129,7 +134,7 @@ def choose(
         op: for messages.
         tensors: its arguments.
         backend: a name, or None for the one of the surrounding context.
-        cuda: why the operation is not served by generated CUDA kernels; None if it is.
+        cuda: says why the operation is not served by generated CUDA kernels; None if it is.
 
     Raises:
         InvalidInput: a backend was asked for by name and cannot serve these tensors.
@@ -140,7 +145,7 @@ def choose(
     if name == "torch":
         return name
     if name == "cuda" or (name == "auto" and tensors[0].device.type == "cuda"):
-        return _choose_card(op, tensors, cuda, forced=name == "cuda")
+        return _choose_card(op, tensors, cuda(), forced=name == "cuda")
     missing = _numba_missing()
     if missing is None:
         refusal = _refusal(tensors)

@@ -13,8 +13,9 @@ from torch import Tensor
 from geomlib.algebra.irreps.products import ProductSpec
 from geomlib.errors import InvalidInput
 from geomlib.kernels.dispatch import choose
-from geomlib.kernels.tensor_product import reference
+from geomlib.kernels.tensor_product import cuda, reference
 from geomlib.kernels.tensor_product.channelwise import channelwise, channelwise_of
+from geomlib.kernels.tensor_product.cuda_rows import DeviceRows
 from geomlib.kernels.tensor_product.layout import weights_by_channel
 from geomlib.kernels.tensor_product.lowering import product_by_loops
 from geomlib.kernels.tensor_product.plan import Rows
@@ -42,13 +43,16 @@ def tensor_product(
         x: first factor.
         y: second factor.
         weight: of the weighted paths, in their order.
-        backend: "auto", "torch" or "cpu".
+        backend: "auto", "torch", "cpu", or "cuda", which serves products whose paths all have the mode ``uvu``.
 
     Raises:
         InvalidInput: shapes that do not fit, mixed types, or a backend that cannot serve the product.
     """
     x, y, weight = _checked(spec, x, y, weight, x.shape[0], x.shape[0])
-    if choose("tensor_product", (x, y, weight), backend) == "cpu":
+    chosen = choose("tensor_product", (x, y, weight), backend, cuda=lambda: cuda.refusal(spec))
+    if chosen == "cuda":
+        return cuda.rows(spec, x, y, weight)
+    if chosen == "cpu":
         return product_by_loops(spec, x, y, weight)
     return reference.tensor_product(spec, (x, y, weight))
 
@@ -61,7 +65,7 @@ def tensor_product_conv(
     edge_index: Tensor,  # (2, E)
     num_nodes: int | None = None,
     *,
-    rows: Rows | None = None,
+    rows: Rows | DeviceRows | None = None,
     backend: str | None = None,
 ) -> Tensor:  # (num_nodes, dim out)
     r"""Gather neighbours' features, multiply, sum at the receiver, without making the messages.
@@ -78,7 +82,7 @@ def tensor_product_conv(
         weight: of the weighted paths.
         edge_index: edges in any order; none is fine.
         num_nodes: number of rows of the output; that of ``x`` if absent.
-        rows: the edges grouped before by ``Rows.edges``, for several layers on one graph.
+        rows: the edges grouped before by ``Rows.edges``, or by ``DeviceRows.edges`` on a card, for several layers on one graph.
         backend: as for :func:`tensor_product`.
 
     Raises:
@@ -88,8 +92,11 @@ def tensor_product_conv(
     _check_edges(edge_index, x.shape[0], count)
     edges = edge_index.shape[1]
     x, y, weight = _checked(spec, x, y, weight, x.shape[0], edges)
+    chosen = choose("tensor_product_conv", (x, y, weight), backend, cuda=lambda: cuda.refusal(spec))
+    if chosen == "cuda":
+        return cuda.convolution(spec, x, y, weight, edge_index, count, rows)
     source, target = edge_index.long()
-    by_loops = choose("tensor_product_conv", (x, y, weight), backend) == "cpu"
+    by_loops = chosen == "cpu"
     loops = channelwise_of(spec) if by_loops else None
     if loops is None:
         product = product_by_loops if by_loops else _reference_product

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from geomlib.algebra.irreps.products import ProductSpec
+from geomlib.errors import InvalidInput
 from geomlib.kernels.cuda.interpret import Lists, interpret, ordered_sum
 from geomlib.kernels.cuda.program import Kernel
 from geomlib.kernels.differentiable import FusedOperation
@@ -21,9 +22,9 @@ from geomlib.kernels.tensor_product import reference
 from geomlib.kernels.tensor_product.cuda_programs import Budget, Term, contract, pulls
 from geomlib.kernels.tensor_product.cuda_rows import DeviceRows
 from geomlib.kernels.tensor_product.layout import ir_mul, mul_ir, weights_by_channel
-from geomlib.kernels.tensor_product.plan import Plan, plan_of
+from geomlib.kernels.tensor_product.plan import Plan, Rows, plan_of
 
-__all__ = ["OPERATION", "Static", "channelwise", "kernels", "refusal"]
+__all__ = ["OPERATION", "Static", "channelwise", "convolution", "kernels", "refusal", "rows"]
 
 Maybe = Tensor | None
 
@@ -31,8 +32,8 @@ Maybe = Tensor | None
 BUDGET = {4: Budget(100, 1200), 8: Budget(48, 600)}
 #: Fewer blocks than this leave a card idle: edges of a node are then split over several.
 BLOCKS = 1024
-#: Statements of all kernels of a product beyond which straight-line code takes longer to compile than it saves.
-STATEMENTS = 60_000
+#: Entries of a table beyond which straight-line code takes too long to compile: about 10 s for all kernels per 1000.
+ENTRIES = 4000
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,8 +50,8 @@ def refusal(spec: ProductSpec) -> str | None:
     if plan is None:
         return "its kernels serve products whose paths all have the mode 'uvu'"
     entries = plan.forward.entry_c.shape[0]
-    if 8 * entries > STATEMENTS:
-        return f"its table has {entries} entries, straight-line kernels serve up to {STATEMENTS // 8}"
+    if entries > ENTRIES:
+        return f"its table has {entries} entries, straight-line kernels serve up to {ENTRIES}"
     return None
 
 
@@ -75,6 +76,29 @@ def kernels(plan: Plan, kind: str, terms: tuple[tuple[Term, ...], ...], size: in
     if kind == "features":
         return contract(plan.backward, weights, terms[0], strides, one, budget, shared=shared)
     return pulls(plan.forward, weights, terms[0], terms[1], strides, budget, shared=shared)
+
+
+def rows(spec: ProductSpec, x: Tensor, y: Tensor, weight: Tensor) -> Tensor:
+    """Return the product of rows."""
+    return channelwise(_plan(spec), DeviceRows.pairwise(x.shape[0], x.device), x, y, weight)
+
+
+def convolution(
+    spec: ProductSpec, x: Tensor, y: Tensor, weight: Tensor, edge_index: Tensor, nodes: int, grouped: Rows | DeviceRows | None
+) -> Tensor:  # fmt: skip
+    """Return the product summed over the edges of a graph; ``grouped`` holds its edges if they were sorted before."""
+    if grouped is None:
+        grouped = DeviceRows.edges(edge_index[0], edge_index[1], x.shape[0], nodes)
+    elif isinstance(grouped, Rows):
+        grouped = DeviceRows.of(grouped, x.shape[0], x.device)
+    return channelwise(_plan(spec), grouped, x, y, weight)
+
+
+def _plan(spec: ProductSpec) -> Plan:
+    plan, reason = plan_of(spec), refusal(spec)
+    if plan is None or reason is not None:
+        raise InvalidInput(f"tensor_product: {reason}. Use backend='auto' or 'torch'.")
+    return plan
 
 
 def channelwise(plan: Plan, rows: DeviceRows, x: Tensor, y: Tensor, weight: Tensor) -> Tensor:
