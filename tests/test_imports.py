@@ -92,7 +92,8 @@ def test_optional_packages_are_imported_inside_functions(path: Path) -> None:
     }  # fmt: skip
     # Files that exist only to wrap such a package say so here; nothing else may import them at module level.
     wrappers = {
-        "kernels/jit.py", "kernels/gaunt/cpu.py", "kernels/gaunt/lanes.py", "train/module.py", "train/data.py", "train/callbacks.py", "train/loop.py",
+        "kernels/jit.py", "kernels/gaunt/cpu.py", "kernels/gaunt/lanes.py",
+        "train/module.py", "train/data.py", "train/callbacks.py", "train/loop.py",
         "train/progress.py", "interop/ase_calculator.py",
     }  # fmt: skip
     relative = str(path.relative_to(PACKAGE))
