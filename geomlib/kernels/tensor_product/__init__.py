@@ -82,14 +82,16 @@ def tensor_product_conv(
         weight: of the weighted paths.
         edge_index: edges in any order; none is fine.
         num_nodes: number of rows of the output; that of ``x`` if absent.
-        rows: the edges grouped before by ``Rows.edges``, or by ``DeviceRows.edges`` on a card, for several layers on one graph.
+        rows: the edges grouped before by ``Rows.edges``, or on a card by ``DeviceRows.edges``, for several layers on one
+            graph; with the latter nothing waits for the card.
         backend: as for :func:`tensor_product`.
 
     Raises:
         InvalidInput: shapes that do not fit, an index out of range, mixed types, or a backend that cannot serve.
     """
     count = x.shape[0] if num_nodes is None else num_nodes
-    _check_edges(edge_index, x.shape[0], count)
+    if not isinstance(rows, DeviceRows):
+        _check_edges(edge_index, x.shape[0], count)
     edges = edge_index.shape[1]
     x, y, weight = _checked(spec, x, y, weight, x.shape[0], edges)
     chosen = choose("tensor_product_conv", (x, y, weight), backend, cuda=lambda: cuda.refusal(spec))
@@ -102,7 +104,7 @@ def tensor_product_conv(
         product = product_by_loops if by_loops else _reference_product
         messages = product(spec, x[source], y, weight)
         return messages.new_zeros(count, spec.irreps_out.dim).index_add(0, target, messages)
-    if rows is None:
+    if not isinstance(rows, Rows):
         shared = weight.shape[0] == 1 and edges != 1
         rows = Rows.edges(source, target, x.shape[0], count, shared_weights=shared)
     return channelwise(loops, rows, x, y, weights_by_channel(weight, spec, 0))

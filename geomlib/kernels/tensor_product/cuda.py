@@ -88,7 +88,7 @@ def convolution(
 ) -> Tensor:  # fmt: skip
     """Return the product summed over the edges of a graph; ``grouped`` holds its edges if they were sorted before."""
     if grouped is None:
-        grouped = DeviceRows.edges(edge_index[0], edge_index[1], x.shape[0], nodes)
+        grouped = DeviceRows.edges(edge_index[0], edge_index[1], x.shape[0], nodes, checked=True)
     elif isinstance(grouped, Rows):
         grouped = DeviceRows.of(grouped, x.shape[0], x.device)
     return channelwise(_plan(spec), grouped, x, y, weight)

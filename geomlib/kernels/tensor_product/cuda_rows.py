@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from geomlib.errors import InvalidInput
 from geomlib.kernels.cuda.interpret import Lists
 from geomlib.kernels.tensor_product.plan import Rows
 
@@ -39,8 +40,19 @@ class DeviceRows:
         return DeviceRows(lists, lists, rows, rows)
 
     @staticmethod
-    def edges(sender: Tensor, receiver: Tensor, num_in: int, num_out: int) -> DeviceRows:
-        """Return the edges of a graph, in any order."""
+    def edges(
+        sender: Tensor, receiver: Tensor, num_in: int, num_out: int, *, checked: bool = False
+    ) -> DeviceRows:
+        """Return the edges of a graph, in any order; ``checked`` promises that all are in range: then nothing waits.
+
+        Raises:
+            InvalidInput: an index out of range.
+        """
+        for name, index, count in (("sender", sender, num_in), ("receiver", receiver, num_out)):
+            if not checked and index.numel() and not bool(((index >= 0) & (index < count)).all()):
+                raise InvalidInput(
+                    f"{name}: node {int(index.min())}..{int(index.max())} found, but there are {count} nodes."
+                )
         by_target = _grouped(receiver.long(), sender.long(), num_out)
         by_source = _grouped(sender.long(), receiver.long(), num_in)
         return DeviceRows(by_target, by_source, num_in, num_out)

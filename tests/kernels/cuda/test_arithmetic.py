@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch.autograd import gradcheck, gradgradcheck
 
+from geomlib import InvalidInput
 from geomlib.algebra.irreps.products import ProductSpec
 from geomlib.kernels.cuda.interpret import ordered_sum
-from geomlib.kernels.tensor_product import cuda
+from geomlib.kernels.tensor_product import cuda, tensor_product_conv
 from geomlib.kernels.tensor_product.cuda_rows import DeviceRows
 from geomlib.kernels.tensor_product.plan import Rows, plan_of
 
@@ -156,6 +157,22 @@ def test_rows_grouped_on_a_cpu():
     rows = DeviceRows.of(cpu, 6, torch.device("cpu"))
     assert torch.equal(cuda.channelwise(plan_of(MIXED), rows, x, y, w), expected)
     assert torch.equal(DeviceRows.edges(source.int(), target.int(), 6, 6).target, target.sort().values)
+
+
+def test_edges_out_of_range():
+    _, source, target = arguments(MIXED, 4, 9)
+    with pytest.raises(InvalidInput, match="sender: node"):
+        DeviceRows.edges(source + 1, target, 4, 4)
+    with pytest.raises(InvalidInput, match="receiver: node"):
+        DeviceRows.edges(source, target - 1, 4, 4)
+
+
+def test_device_rows_serve_every_backend():
+    (x, y, w), source, target = arguments(MIXED, 6, 20)
+    rows, edge_index = DeviceRows.edges(source, target, 6, 6), torch.stack([source, target])
+    for backend in ("torch", "cpu"):
+        out = tensor_product_conv(MIXED, x, y, w, edge_index, rows=rows, backend=backend)
+        close(out, specified(MIXED, (x, y, w), source, target), 1e-12)
 
 
 def test_the_same_bits_again():
