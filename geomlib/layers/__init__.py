@@ -1,6 +1,11 @@
 """Equivariant layers: plain tensors in, plain tensors out, usable in PyTorch Geometric models and in bare PyTorch."""
 
+from geomlib.layers.activation import Activation
+from geomlib.layers.batch_norm import BatchNorm
 from geomlib.layers.bonds import Bonds
+from geomlib.layers.gate import Gate
+from geomlib.layers.linear import Linear
+from geomlib.layers.norms import Norm, NormActivation
 from geomlib.layers.radial import BesselBasis, ExpNormalBasis
 from geomlib.layers.radius_graph import radius_graph
 from geomlib.layers.readout import CartesianReadout, ScalarHead, SymmetricHead, VectorHead
@@ -15,8 +20,11 @@ from geomlib.layers.tensor_product import (
     TensorProduct,
 )
 from geomlib.layers.tensor_product_conv import TensorProductConv
+from geomlib.layers.tensor_square import TensorSquare
 
 __all__ = [
+    "Activation",
+    "BatchNorm",
     "BesselBasis",
     "Bonds",
     "CartesianReadout",
@@ -25,6 +33,10 @@ __all__ = [
     "ExpNormalBasis",
     "FullTensorProduct",
     "FullyConnectedTensorProduct",
+    "Gate",
+    "Linear",
+    "Norm",
+    "NormActivation",
     "ScalarHead",
     "SphericalHarmonics",
     "SymmetricHead",
@@ -32,6 +44,7 @@ __all__ = [
     "TensorInteraction",
     "TensorProduct",
     "TensorProductConv",
+    "TensorSquare",
     "VectorHead",
     "radius_graph",
 ]
