@@ -10,6 +10,7 @@ from geomlib.layers.radial import BesselBasis, ExpNormalBasis
 from geomlib.layers.radius_graph import radius_graph
 from geomlib.layers.readout import CartesianReadout, ScalarHead, SymmetricHead, VectorHead
 from geomlib.layers.spherical_harmonics import SphericalHarmonics
+from geomlib.layers.symmetric_contraction import SymmetricContraction
 from geomlib.layers.tensor_embedding import TensorEmbedding
 from geomlib.layers.tensor_interaction import TensorInteraction
 from geomlib.layers.tensor_product import (
@@ -39,6 +40,7 @@ __all__ = [
     "NormActivation",
     "ScalarHead",
     "SphericalHarmonics",
+    "SymmetricContraction",
     "SymmetricHead",
     "TensorEmbedding",
     "TensorInteraction",

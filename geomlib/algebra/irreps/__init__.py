@@ -11,6 +11,7 @@ from geomlib.algebra.irreps.coefficients import (
 )
 from geomlib.algebra.irreps.harmonics import solid_harmonics, spherical_harmonics
 from geomlib.algebra.irreps.irreps import Irrep, Irreps, MulIrrep
+from geomlib.algebra.irreps.symmetric import symmetric_basis, symmetric_tensors
 from geomlib.algebra.irreps.wigner import wigner_D
 
 __all__ = [
@@ -23,6 +24,8 @@ __all__ = [
     "real_gaunt",
     "solid_harmonics",
     "spherical_harmonics",
+    "symmetric_basis",
+    "symmetric_tensors",
     "wigner_3j",
     "wigner_D",
 ]
