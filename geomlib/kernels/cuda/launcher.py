@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import threading
 from collections.abc import Mapping
 from typing import Any
 
@@ -42,23 +43,28 @@ class _Stream:
 
 
 @functools.lru_cache(maxsize=1024)
-def _loaded(source: str, name: str, device: int) -> Any:
-    """Compile for the architecture of a device, load, and return the function."""
-    core = importlib.import_module("cuda.core")
-    core.Device(device).set_current()
+def _loaded(source: str, name: str, device: int) -> tuple[Any, Any]:
+    """Compile for the architecture of a device, load, and return the code and its function."""
     major, minor = torch.cuda.get_device_capability(device)
     binary = compile_source(source, f"sm_{major}{minor}")
-    return core.ObjectCode.from_cubin(binary.code).get_kernel(name)
+    code = importlib.import_module("cuda.core").ObjectCode.from_cubin(binary.code)
+    return code, code.get_kernel(name)
 
 
-_printed: dict[tuple[int, torch.dtype], tuple[Kernel, str]] = {}
+_thread = threading.local()
 
 
+def _enter(device: int) -> None:
+    """Make torch's context current in this thread; autograd runs backward passes in threads of its own."""
+    known = _thread.__dict__.setdefault("devices", set())
+    if device not in known:
+        importlib.import_module("cuda.core").Device(device).set_current()
+        known.add(device)
+
+
+@functools.lru_cache(maxsize=1024)
 def _source(kernel: Kernel, dtype: torch.dtype) -> str:
-    key = (id(kernel), dtype)
-    if key not in _printed:
-        _printed[key] = kernel, print_kernel(kernel, dtype)
-    return _printed[key][1]
+    return print_kernel(kernel, dtype)
 
 
 def arguments(kernel: Kernel, lists: Lists, arrays: Mapping[str, Tensor]) -> tuple[int, ...]:
@@ -100,9 +106,9 @@ def _ordered_sum(dtype: torch.dtype) -> str:
 def _start(
     source: str, name: str, where: Tensor, grid: tuple[int, int, int], block: int, numbers: tuple[int, ...]
 ) -> None:
-    core = importlib.import_module("cuda.core")
-    device = where.device.index
-    function = _loaded(source, name, device)
-    stream = _Stream(torch.cuda.current_stream(device).cuda_stream)
+    core, device = importlib.import_module("cuda.core"), where.device.index
     with torch.cuda.device(device):
+        _enter(device)
+        _, function = _loaded(source, name, device)
+        stream = _Stream(torch.cuda.current_stream(device).cuda_stream)
         core.launch(stream, core.LaunchConfig(grid=grid, block=block), function, *numbers)

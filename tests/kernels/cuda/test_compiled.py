@@ -89,7 +89,8 @@ def test_a_spill_is_reported():
     values = "\n".join(f"double v{k} = p[{k}];" for k in range(200))
     loop = "\n".join(f"v{k} = fma(v{k}, v{(k + 1) % 200}, p[i]);" for k in range(200))
     stores = "\n".join(f"p[{k}] = v{k};" for k in range(200))
-    source = f'extern "C" __global__ void __launch_bounds__(1024, 2) k(double* p, int n) {{ {values} for (int i = 0; i < n; ++i) {{ {loop} }} {stores} }}'
+    head = 'extern "C" __global__ void __launch_bounds__(1024, 2) k(double* p, int n)'
+    source = f"{head} {{ {values} for (int i = 0; i < n; ++i) {{ {loop} }} {stores} }}"
     used = compile_source(source, "sm_90", keep=False).usage["k"]
     assert used.spill_stores > 0 and used.spill_loads > 0 and used.registers <= 32
 
