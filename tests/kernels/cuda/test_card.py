@@ -39,8 +39,13 @@ def test_stored_graphs(name):
 
 @pytest.mark.parametrize(
     ("dtype", "tolerances"),
-    [(torch.float64, (1e-12,) * 3), (torch.float32, (2e-6, 2e-6, 1e-5)), (torch.float16, (4e-3,) * 3), (torch.bfloat16, (3e-2,) * 3)],
-)  # fmt: skip
+    [
+        (torch.float64, (1e-12,) * 3),
+        (torch.float32, (2e-6, 2e-6, 1e-5)),
+        (torch.float16, (4e-3,) * 3),
+        (torch.bfloat16, (3e-2,) * 3),
+    ],
+)
 @pytest.mark.parametrize(
     ("spec", "nodes", "edges", "shared"),
     [(MIXED, 5, 13, False), (MIXED, 4, 400, True), (WIDE, 30, 200, False), (WIDE, 1, 999, False), (HIGH, 9, 50, False),
