@@ -127,6 +127,7 @@ def choose(
     backend: str | None = None,
     *,
     cuda: Callable[[], str | None] = _no_kernels,
+    loops_pay: Callable[[], bool] = lambda: True,
 ) -> str:
     """Return ``"torch"``, ``"cpu"`` or ``"cuda"`` for one call of the operation named ``op``.
 
@@ -135,6 +136,7 @@ def choose(
         tensors: its arguments.
         backend: a name, or None for the one of the surrounding context.
         cuda: says why the operation is not served by generated CUDA kernels; None if it is.
+        loops_pay: whether "auto" takes the Numba loops where it can.
 
     Raises:
         InvalidInput: a backend was asked for by name and cannot serve these tensors.
@@ -150,7 +152,7 @@ def choose(
     if missing is None:
         refusal = _refusal(tensors)
         if refusal is None:
-            return "cpu"
+            return "cpu" if name == "cpu" or loops_pay() else "torch"
         if name == "cpu":
             raise InvalidInput(
                 f"{op}: backend 'cpu' was asked for, but {refusal}. Use backend='auto' or 'torch'."

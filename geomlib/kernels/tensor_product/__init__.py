@@ -17,7 +17,7 @@ from geomlib.kernels.tensor_product import cuda, reference
 from geomlib.kernels.tensor_product.channelwise import channelwise, channelwise_of
 from geomlib.kernels.tensor_product.cuda_rows import DeviceRows
 from geomlib.kernels.tensor_product.layout import weights_by_channel
-from geomlib.kernels.tensor_product.lowering import product_by_loops
+from geomlib.kernels.tensor_product.lowering import loops_pay, product_by_loops
 from geomlib.kernels.tensor_product.plan import Rows
 
 __all__ = ["tensor_product", "tensor_product_conv"]
@@ -49,7 +49,10 @@ def tensor_product(
         InvalidInput: shapes that do not fit, mixed types, or a backend that cannot serve the product.
     """
     x, y, weight = _checked(spec, x, y, weight, x.shape[0], x.shape[0])
-    chosen = choose("tensor_product", (x, y, weight), backend, cuda=lambda: cuda.refusal(spec))
+    chosen = choose(
+        "tensor_product", (x, y, weight), backend,
+        cuda=lambda: cuda.refusal(spec), loops_pay=lambda: loops_pay(spec),
+    )  # fmt: skip
     if chosen == "cuda":
         return cuda.rows(spec, x, y, weight)
     if chosen == "cpu":
@@ -94,7 +97,10 @@ def tensor_product_conv(
         _check_edges(edge_index, x.shape[0], count)
     edges = edge_index.shape[1]
     x, y, weight = _checked(spec, x, y, weight, x.shape[0], edges)
-    chosen = choose("tensor_product_conv", (x, y, weight), backend, cuda=lambda: cuda.refusal(spec))
+    chosen = choose(
+        "tensor_product_conv", (x, y, weight), backend,
+        cuda=lambda: cuda.refusal(spec), loops_pay=lambda: loops_pay(spec),
+    )  # fmt: skip
     if chosen == "cuda":
         return cuda.convolution(spec, x, y, weight, edge_index, count, rows)
     source, target = edge_index.long()

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+
 import torch
 from torch import Tensor
 
 from geomlib.algebra.irreps import Irreps
-from geomlib.algebra.irreps.products import ProductSpec
+from geomlib.algebra.irreps.products import Path, ProductSpec
 
-__all__ = ["ir_mul", "mul_ir", "weights_by_channel"]
+__all__ = ["exchanged", "ir_mul", "mul_ir", "weights_by_channel"]
 
 
 def ir_mul(x: Tensor, irreps: Irreps) -> Tensor:  # (..., dim) -> (..., dim)
@@ -50,3 +52,19 @@ def weights_by_channel(w: Tensor, spec: ProductSpec, ones: int, *, inverse: bool
     if inverse or not ones:
         return source
     return torch.cat([source, source.new_ones(source.shape[0], ones)], dim=1)
+
+
+@functools.lru_cache(maxsize=256)
+def exchanged(spec: ProductSpec) -> ProductSpec | None:
+    """Return a product of paths ``uvv`` as one of paths ``uvu`` with its factors exchanged, or None.
+
+    The weights by channel of the new product are the weights of the old one.
+    """
+    if not spec.paths or any(p.mode != "uvv" for p in spec.paths):
+        return None
+    paths = []
+    for p in spec.paths:
+        degrees = spec.irreps_in1[p.first].ir.l + spec.irreps_in2[p.second].ir.l + spec.irreps_out[p.out].ir.l
+        sign, shape = (-1.0) ** degrees, (p.weight_shape[1], p.weight_shape[0])
+        paths.append(Path(p.second, p.first, p.out, "uvu", p.weighted, sign * p.coefficient, shape))
+    return ProductSpec(spec.irreps_in2, spec.irreps_in1, spec.irreps_out, tuple(paths))

@@ -19,10 +19,10 @@ from geomlib.algebra.irreps import Irreps, wigner_3j
 from geomlib.algebra.irreps.products import Path, ProductSpec
 from geomlib.kernels.tensor_product.channelwise import Channelwise, channelwise, channelwise_of
 from geomlib.kernels.tensor_product.elementwise import Elementwise, elementwise, elementwise_of, entries_of
-from geomlib.kernels.tensor_product.layout import weights_by_channel
+from geomlib.kernels.tensor_product.layout import exchanged, weights_by_channel
 from geomlib.kernels.tensor_product.plan import Plan, Rows, TableBuilder
 
-__all__ = ["Lowered", "product_by_loops"]
+__all__ = ["Lowered", "loops_pay", "product_by_loops"]
 
 #: A slice of the weights, the shape it has, the order its axes take, and the shape they end in.
 _Weights = tuple[slice, tuple[int, ...], tuple[int, ...], tuple[int, ...]]
@@ -308,16 +308,11 @@ def _lowered(spec: ProductSpec) -> Lowered:
 
 
 @functools.lru_cache(maxsize=256)
-def _exchanged(spec: ProductSpec) -> ProductSpec | None:
-    """Return a product of paths ``uvv`` as one of paths ``uvu`` with its factors exchanged, or None."""
-    if any(p.mode != "uvv" for p in spec.paths):
-        return None
-    paths = []
-    for p in spec.paths:
-        odd = spec.irreps_in1[p.first].ir.l + spec.irreps_in2[p.second].ir.l + spec.irreps_out[p.out].ir.l
-        shape = (p.weight_shape[1], p.weight_shape[0])
-        paths.append(Path(p.second, p.first, p.out, "uvu", p.weighted, (-1.0) ** odd * p.coefficient, shape))
-    return ProductSpec(spec.irreps_in2, spec.irreps_in1, spec.irreps_out, tuple(paths))
+def loops_pay(spec: ProductSpec) -> bool:
+    """Return whether the loops are faster than torch: they are not where every u meets every v, nor without channels."""
+    if any(p.mode == "uvuv" or (p.mode == "uvw" and min(p.weight_shape[:2]) > 1) for p in spec.paths):
+        return False
+    return any(max(spec.irreps_in1[p.first].mul, spec.irreps_in2[p.second].mul) > 1 for p in spec.paths)
 
 
 def product_by_loops(spec: ProductSpec, x: Tensor, y: Tensor, weight: Tensor) -> Tensor:
@@ -326,7 +321,7 @@ def product_by_loops(spec: ProductSpec, x: Tensor, y: Tensor, weight: Tensor) ->
     loops = channelwise_of(spec)
     if loops is not None:
         return channelwise(loops, rows, x, y, weights_by_channel(weight, spec, 0))
-    other = _exchanged(spec)
+    other = exchanged(spec)
     if other is not None:  # whose weights by channel are ours as they are
         loops = channelwise_of(other)
         assert loops is not None
