@@ -9,6 +9,7 @@ from geomlib.layers.norms import Norm, NormActivation
 from geomlib.layers.radial import BesselBasis, ExpNormalBasis
 from geomlib.layers.radius_graph import radius_graph
 from geomlib.layers.readout import CartesianReadout, ScalarHead, SymmetricHead, VectorHead
+from geomlib.layers.so2_convolution import SO2Convolution
 from geomlib.layers.spherical_harmonics import SphericalHarmonics
 from geomlib.layers.symmetric_contraction import SymmetricContraction
 from geomlib.layers.tensor_embedding import TensorEmbedding
@@ -38,6 +39,7 @@ __all__ = [
     "Linear",
     "Norm",
     "NormActivation",
+    "SO2Convolution",
     "ScalarHead",
     "SphericalHarmonics",
     "SymmetricContraction",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from geomlib.algebra.irreps import Irreps
 from geomlib.errors import InvalidInput
+from geomlib.kernels import recording
 
-__all__ = ["blocks", "checked"]
+__all__ = ["blocks", "checked", "checked_edges"]
 
 
 def checked(layer: str, name: str, x: Tensor, irreps: Irreps, like: Tensor | None = None) -> Tensor:
@@ -29,6 +31,30 @@ def checked(layer: str, name: str, x: Tensor, irreps: Irreps, like: Tensor | Non
             f"or {name}.to({like.dtype})."
         )
     return x
+
+
+def checked_edges(layer: str, edge_index: Tensor, nodes: int) -> tuple[Tensor, Tensor]:
+    """Return sources and targets.
+
+    Raises:
+        InvalidInput: not integers (2, E), or an index that is no node.
+    """
+    if edge_index.dim() != 2 or len(edge_index) != 2 or edge_index.dtype not in (torch.int64, torch.int32):
+        raise InvalidInput(
+            f"{layer}: `edge_index` is {edge_index.dtype} of shape {tuple(edge_index.shape)}; pass integers (2, E), "
+            "sources in row 0, targets in row 1."
+        )
+
+    def in_range(index: Tensor) -> None:
+        outside = (index < 0) | (index >= nodes)
+        if bool(outside.any()):
+            edge = int(outside.any(0).nonzero()[0])
+            raise InvalidInput(
+                f"{layer}: edge {edge} of `edge_index` is {index[:, edge].tolist()}; nodes are 0..{nodes - 1}."
+            )
+
+    recording.deferred(in_range, edge_index)
+    return edge_index[0].long(), edge_index[1].long()
 
 
 def blocks(x: Tensor, irreps: Irreps) -> list[Tensor]:

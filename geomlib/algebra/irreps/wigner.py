@@ -21,7 +21,7 @@ from torch import Tensor
 
 from geomlib.errors import InvalidInput
 
-__all__ = ["coupling", "stretched", "wigner_D", "wigner_matrices"]
+__all__ = ["aligning_rotation", "coupling", "stretched", "wigner_D", "wigner_matrices"]
 
 Real: TypeAlias = "NDArray[np.longdouble]"
 Complex: TypeAlias = "NDArray[np.clongdouble]"
@@ -121,3 +121,26 @@ def wigner_matrices(
         half = torch.einsum("...aNj,...ij->...aNi", half, r)
         found.append(torch.einsum("Mai,...aNi->...MN", c, half))
     return found[: degree + 1]
+
+
+def aligning_rotation(direction: Tensor) -> Tensor:  # (..., 3) -> (..., 3, 3)
+    r"""Return rotations that take unit vectors to the polar axis y.
+
+    The second row is the vector; the first is the coordinate axis farthest from it, made orthogonal. No direction is
+    special: the freedom of a turn about y is used to stay away from divisions by small numbers. Where the farthest axis
+    changes, so does that turn, which nothing that commutes with turns about y can notice.
+
+    **Group** SO(2) acts on the choice. **Shapes** (..., 3) to (..., 3, 3).
+
+    Args:
+        direction: unit vectors.
+
+    >>> up = torch.tensor([0.0, 1.0, 0.0])
+    >>> (aligning_rotation(up) @ up).tolist()
+    [0.0, 1.0, 0.0]
+    """
+    nearest = direction.detach().abs().argmin(-1, keepdim=True)
+    axis = torch.zeros_like(direction).scatter(-1, nearest, 1.0)
+    first = axis - (axis * direction).sum(-1, keepdim=True) * direction
+    first = first / torch.linalg.vector_norm(first, dim=-1, keepdim=True)
+    return torch.stack([first, direction, torch.linalg.cross(first, direction)], dim=-2)
