@@ -4,6 +4,10 @@ from geomlib.layers.activation import Activation
 from geomlib.layers.batch_norm import BatchNorm
 from geomlib.layers.bonds import Bonds
 from geomlib.layers.gate import Gate
+from geomlib.layers.gaunt import GauntTensorProduct
+from geomlib.layers.gaunt_convolution import GauntConvolution
+from geomlib.layers.gaunt_many_body import GauntManyBody
+from geomlib.layers.gaunt_self import GauntSelfInteraction
 from geomlib.layers.linear import Linear
 from geomlib.layers.norms import Norm, NormActivation
 from geomlib.layers.radial import BesselBasis, ExpNormalBasis
@@ -36,6 +40,10 @@ __all__ = [
     "FullTensorProduct",
     "FullyConnectedTensorProduct",
     "Gate",
+    "GauntConvolution",
+    "GauntManyBody",
+    "GauntSelfInteraction",
+    "GauntTensorProduct",
     "Linear",
     "Norm",
     "NormActivation",

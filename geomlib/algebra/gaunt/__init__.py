@@ -1,5 +1,6 @@
 """Products of functions on the sphere: exact grids, Fourier coefficients, sparse tables, and what they can express."""
 
+from geomlib.algebra.gaunt.expressivity import Coupling, expressivity, interactability
 from geomlib.algebra.gaunt.fourier import fourier_coefficients, fourier_projection, smooth_size
 from geomlib.algebra.gaunt.quadrature import SphereGrid, polar_functions, sphere_grid
 from geomlib.algebra.gaunt.tables import KINDS, SparseTable, degree_of, path_constant, sparse_table
@@ -7,11 +8,14 @@ from geomlib.algebra.gaunt.vectors import vector_constant, vector_harmonics, vec
 
 __all__ = [
     "KINDS",
+    "Coupling",
     "SparseTable",
     "SphereGrid",
     "degree_of",
+    "expressivity",
     "fourier_coefficients",
     "fourier_projection",
+    "interactability",
     "path_constant",
     "polar_functions",
     "smooth_size",

@@ -43,7 +43,12 @@ class SignalProduct:
     out: Space
     channels: int = 1
     layout: str = "mul_ir"
+    #: Text from which a traced operation finds the product again.
     key: str = field(init=False, repr=False, compare=False, default="")
+    #: Components of the three spaces.
+    dims: tuple[int, int, int] = field(init=False, repr=False, compare=False, default=(0, 0, 0))
+    #: Columns of x, y and z.
+    sizes: tuple[int, int, int] = field(init=False, repr=False, compare=False, default=(0, 0, 0))
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS or self.layout not in LAYOUTS or self.channels < 1:
@@ -51,19 +56,12 @@ class SignalProduct:
                 f"SignalProduct: kind={self.kind!r}, layout={self.layout!r}, channels={self.channels}; expected one of "
                 f"{', '.join(KINDS)}, one of {', '.join(LAYOUTS)}, and a positive number."
             )
-        # Text from which a traced operation finds the product again.
+        # Plain attributes, because tracers do not look into cached properties.
         parts = [self.kind, self.first, self.second, self.out, self.channels, self.layout]
         object.__setattr__(self, "key", json.dumps(parts))
-
-    @cached_property
-    def dims(self) -> tuple[int, int, int]:
-        """Components of the three spaces."""
-        return dimension(self.first), dimension(self.second), dimension(self.out)
-
-    @cached_property
-    def sizes(self) -> tuple[int, int, int]:
-        """Columns of x, y and z."""
-        return self.dims[0] * self.channels, self.dims[1] * self.channels, self.dims[2] * self.channels
+        dims = tuple(dimension(s) for s in self.spaces)
+        object.__setattr__(self, "dims", dims)
+        object.__setattr__(self, "sizes", tuple(d * self.channels for d in dims))
 
     @property
     def spaces(self) -> tuple[Space, Space, Space]:
