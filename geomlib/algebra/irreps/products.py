@@ -110,6 +110,13 @@ class ProductSpec:
             paths.append(Path(a, b, c, mode, weighted, math.sqrt(square), shape))
         return ProductSpec(one, two, out, tuple(paths))
 
+    def __hash__(self) -> int:
+        return self._hash
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash((self.irreps_in1, self.irreps_in2, self.irreps_out, self.paths))
+
     @cached_property
     def weight_numel(self) -> int:
         """Number of weights."""

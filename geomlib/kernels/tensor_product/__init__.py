@@ -7,7 +7,6 @@ contractions.
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from geomlib.algebra.irreps.products import ProductSpec
@@ -16,6 +15,7 @@ from geomlib.kernels.dispatch import choose
 from geomlib.kernels.tensor_product import cuda, reference
 from geomlib.kernels.tensor_product.channelwise import channelwise, channelwise_of
 from geomlib.kernels.tensor_product.cuda_rows import DeviceRows
+from geomlib.kernels.tensor_product.grouping import check_edge_shape, check_edges, edge_rows
 from geomlib.kernels.tensor_product.layout import weights_by_channel
 from geomlib.kernels.tensor_product.lowering import loops_pay, product_by_loops
 from geomlib.kernels.tensor_product.plan import Rows
@@ -93,27 +93,27 @@ def tensor_product_conv(
         InvalidInput: shapes that do not fit, an index out of range, mixed types, or a backend that cannot serve.
     """
     count = x.shape[0] if num_nodes is None else num_nodes
-    if not isinstance(rows, DeviceRows):
-        _check_edges(edge_index, x.shape[0], count)
+    check_edge_shape(edge_index)
     edges = edge_index.shape[1]
     x, y, weight = _checked(spec, x, y, weight, x.shape[0], edges)
     chosen = choose(
         "tensor_product_conv", (x, y, weight), backend,
         cuda=lambda: cuda.refusal(spec), loops_pay=lambda: loops_pay(spec),
     )  # fmt: skip
+    loops = channelwise_of(spec) if chosen == "cpu" else None
+    if loops is not None and rows is None:
+        shared = weight.shape[0] == 1 and edges != 1
+        rows = edge_rows(edge_index, x.shape[0], count, shared_weights=shared)
+    elif not isinstance(rows, DeviceRows):
+        check_edges(edge_index, x.shape[0], count)
     if chosen == "cuda":
         return cuda.convolution(spec, x, y, weight, edge_index, count, rows)
+    if loops is not None and isinstance(rows, Rows):
+        return channelwise(loops, rows, x, y, weights_by_channel(weight, spec, 0))
     source, target = edge_index.long()
-    by_loops = chosen == "cpu"
-    loops = channelwise_of(spec) if by_loops else None
-    if loops is None:
-        product = product_by_loops if by_loops else _reference_product
-        messages = product(spec, x[source], y, weight)
-        return messages.new_zeros(count, spec.irreps_out.dim).index_add(0, target, messages)
-    if not isinstance(rows, Rows):
-        shared = weight.shape[0] == 1 and edges != 1
-        rows = Rows.edges(source, target, x.shape[0], count, shared_weights=shared)
-    return channelwise(loops, rows, x, y, weights_by_channel(weight, spec, 0))
+    product = product_by_loops if chosen == "cpu" else _reference_product
+    messages = product(spec, x[source], y, weight)
+    return messages.new_zeros(count, spec.irreps_out.dim).index_add(0, target, messages)
 
 
 def _reference_product(spec: ProductSpec, x: Tensor, y: Tensor, weight: Tensor) -> Tensor:
@@ -143,20 +143,3 @@ def _checked(
             f"x, y, weight: expected one floating type, got {x.dtype}, {y.dtype}, {weight.dtype}."
         )
     return x, y, weight
-
-
-def _check_edges(edge_index: Tensor, sources: int, targets: int) -> None:
-    if (
-        edge_index.dim() != 2
-        or edge_index.shape[0] != 2
-        or edge_index.dtype not in (torch.int64, torch.int32)
-    ):
-        raise InvalidInput(
-            f"edge_index: expected integers of shape (2, E), got {edge_index.dtype} of shape {tuple(edge_index.shape)}."
-        )
-    if not edge_index.numel():
-        return
-    for name, row, count in (("source", edge_index[0], sources), ("target", edge_index[1], targets)):
-        low, high = int(row.min()), int(row.max())
-        if low < 0 or high >= count:
-            raise InvalidInput(f"edge_index: {name} {low if low < 0 else high} is outside 0..{count - 1}.")
