@@ -46,6 +46,17 @@ def _inside(blocks, source, target):
                 t2[u] = s[5 * u + 2]
                 t3[u] = s[5 * u + 3]
                 t4[u] = s[5 * u + 4]
+        elif dim == 7:
+            t0, t1, t2, t3 = t[:mul], t[mul : 2 * mul], t[2 * mul : 3 * mul], t[3 * mul : 4 * mul]
+            t4, t5, t6 = t[4 * mul : 5 * mul], t[5 * mul : 6 * mul], t[6 * mul :]
+            for u in range(mul):
+                t0[u] = s[7 * u]
+                t1[u] = s[7 * u + 1]
+                t2[u] = s[7 * u + 2]
+                t3[u] = s[7 * u + 3]
+                t4[u] = s[7 * u + 4]
+                t5[u] = s[7 * u + 5]
+                t6[u] = s[7 * u + 6]
         else:
             for i in range(dim):
                 ti = t[i * mul : (i + 1) * mul]
@@ -87,6 +98,17 @@ def _outside(blocks, source, target, add):
                 t[5 * u + 2] = s2[u]
                 t[5 * u + 3] = s3[u]
                 t[5 * u + 4] = s4[u]
+        elif dim == 7:
+            s0, s1, s2, s3 = s[:mul], s[mul : 2 * mul], s[2 * mul : 3 * mul], s[3 * mul : 4 * mul]
+            s4, s5, s6 = s[4 * mul : 5 * mul], s[5 * mul : 6 * mul], s[6 * mul :]
+            for u in range(mul):
+                t[7 * u] = s0[u]
+                t[7 * u + 1] = s1[u]
+                t[7 * u + 2] = s2[u]
+                t[7 * u + 3] = s3[u]
+                t[7 * u + 4] = s4[u]
+                t[7 * u + 5] = s5[u]
+                t[7 * u + 6] = s6[u]
         else:
             for u in range(mul):
                 for i in range(dim):
@@ -165,7 +187,7 @@ def contract(
                 for c in range(size):
                     to[c] += by[c] * (m0 * a0[c] + m1 * a1[c] + m2 * a2[c] + m3 * a3[c])
         if convert:
-            _outside(out_blocks, row, out[n], add)
+            _outside(out_blocks, ro, out[n], add)
 
 
 @jit
@@ -298,4 +320,4 @@ def elementwise(entry, coefficient, a_blocks, b_blocks, c_blocks, out_blocks, a,
                 for u in range(size):
                     to[u] += f * (p[u] * q[u])
         if convert:
-            _outside(out_blocks, row, last, True)
+            _outside(out_blocks, ro, last, True)
