@@ -69,7 +69,7 @@ def _source(kernel: Kernel, dtype: torch.dtype) -> str:
 
 def arguments(kernel: Kernel, lists: Lists, arrays: Mapping[str, Tensor]) -> tuple[int, ...]:
     """Return what the printed function takes: addresses and one number, all of 64 bits, as Python integers."""
-    rows = max((arrays[a.name].shape[1] for a in kernel.arrays if a.partial and a.row != "node"), default=0)
+    rows = max((arrays[a.name].shape[1] for a in kernel.arrays if not a.channels and a.partial), default=0)
     return (*(t.data_ptr() for t in lists), rows, *(arrays[a.name].data_ptr() for a in kernel.arrays))
 
 

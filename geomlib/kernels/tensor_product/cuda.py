@@ -19,7 +19,9 @@ from geomlib.kernels.cuda.interpret import Lists, interpret, ordered_sum
 from geomlib.kernels.cuda.program import Kernel
 from geomlib.kernels.differentiable import FusedOperation
 from geomlib.kernels.tensor_product import reference
-from geomlib.kernels.tensor_product.cuda_programs import Budget, Term, contract, pulls
+from geomlib.kernels.tensor_product.cuda_paths import Budget
+from geomlib.kernels.tensor_product.cuda_programs import Term, contract
+from geomlib.kernels.tensor_product.cuda_pulls import pulls
 from geomlib.kernels.tensor_product.cuda_rows import DeviceRows
 from geomlib.kernels.tensor_product.layout import ir_mul, mul_ir, weights_by_channel
 from geomlib.kernels.tensor_product.plan import Plan, Rows, plan_of
@@ -56,26 +58,28 @@ def refusal(spec: ProductSpec) -> str | None:
 
 
 @functools.lru_cache(maxsize=512)
-def kernels(plan: Plan, kind: str, terms: tuple[tuple[Term, ...], ...], size: int, shared: bool) -> Kernel:
-    """Return the programs of ``"value"``, ``"features"`` (gradient with respect to them) or ``"pulls"``.
+def kernels(
+    plan: Plan, kind: str, terms: tuple[tuple[Term, ...], ...], size: int, shared: bool
+) -> tuple[Kernel, Kernel | None]:
+    """Return ``"value"``, ``"features"`` (gradient with respect to them alone) or ``"pulls"``, and what adds up messages.
 
     Args:
         plan: the product.
         kind: which contraction.
-        terms: what is multiplied; for pulls, terms of the weights' gradient and of the filter's.
+        terms: what is multiplied; for pulls, terms of the gradients of weights, filter and features.
         size: bytes of a number of the arithmetic.
         shared: all rows have the same weights.
     """
-    spec, weights = plan.spec, plan.spec.weight_numel
+    spec, weights, budget = plan.spec, plan.spec.weight_numel, BUDGET[size]
     one, two, out = spec.irreps_in1.dim, spec.irreps_in2.dim, spec.irreps_out.dim
     strides = dict.fromkeys(("a", "ta"), one) | dict.fromkeys(("y", "ty", "gy"), two) | {"g": out}
     strides |= dict.fromkeys(("w", "tw", "gw"), weights)
-    budget = BUDGET[size]
     if kind == "value":
-        return contract(plan.forward, weights, terms[0], strides, out, budget, shared=shared)
+        return contract(plan.forward, weights, terms[0], strides, out, budget, shared=shared), None
     if kind == "features":
-        return contract(plan.backward, weights, terms[0], strides, one, budget, shared=shared)
-    return pulls(plan.forward, weights, terms[0], terms[1], strides, budget, shared=shared)
+        return contract(plan.backward, weights, terms[0], strides, one, budget, shared=shared), None
+    by_weight, by_filter, by_feature = terms
+    return pulls(plan.forward, weights, (by_weight, by_filter, by_feature), strides, budget, shared=shared)
 
 
 def rows(spec: ProductSpec, x: Tensor, y: Tensor, weight: Tensor) -> Tensor:
@@ -139,11 +143,9 @@ def backward(
 ) -> tuple[Maybe, ...]:
     """Return the gradients of ``<grad, product>`` that are needed."""
     given = dict(zip("gayw", (grad, *tensors), strict=True))
-    da = _contract(static, "features", [("g", "y", "w")], given, tensors[0].shape[0]) if needs[0] else None
-    by_weight: list[Term] = [("a", "y", "")] if needs[2] else []
-    by_filter: list[Term] = [("a", "", "w")] if needs[1] else []
-    dy, dw = _pulls(static, by_weight, by_filter, given)
-    return da, dy, dw
+    return _gradients(
+        static, given, (needs[2], needs[1], needs[0]), ([("a", "y", "")], [("a", "", "w")], [("", "y", "w")])
+    )
 
 
 def double_backward(
@@ -160,71 +162,100 @@ def double_backward(
     def present(terms: Sequence[Term]) -> list[Term]:
         return [term for term in terms if all(n in given for n in term if n)]
 
-    dg = da = None
+    dg: Maybe = None
     if needs[0]:
         terms = present([("ta", "y", "w"), ("a", "ty", "w"), ("a", "y", "tw")])
         dg = _contract(static, "value", terms, given, static.rows.num_out)
-    if needs[1]:
-        terms = present([("g", "ty", "w"), ("g", "y", "tw")])
-        da = _contract(static, "features", terms, given, tensors[0].shape[0])
-    by_weight = present([("ta", "y", ""), ("a", "ty", "")]) if needs[3] else []
-    by_filter = present([("ta", "", "w"), ("a", "", "tw")]) if needs[2] else []
-    dy, dw = _pulls(static, by_weight, by_filter, given)
-    if needs[2] and dy is None:
-        dy = torch.zeros_like(tensors[1])
-    if needs[3] and dw is None:
-        dw = torch.zeros_like(tensors[2])
-    return dg, da, dy, dw
+    by_weight = present([("ta", "y", ""), ("a", "ty", "")])
+    by_filter = present([("ta", "", "w"), ("a", "", "tw")])
+    by_feature = present([("", "ty", "w"), ("", "y", "tw")])
+    return dg, *_gradients(static, given, (needs[3], needs[2], needs[1]), (by_weight, by_filter, by_feature))
+
+
+def _gradients(
+    static: Static, given: dict[str, Tensor], wanted: tuple[bool, bool, bool], terms: tuple[list[Term], list[Term], list[Term]]
+) -> tuple[Maybe, Maybe, Maybe]:  # fmt: skip
+    """Return the gradients of features, filter and weights; terms and what is wanted in the opposite order."""
+    by_weight, by_filter, by_feature = (t if want else [] for t, want in zip(terms, wanted, strict=True))
+    spec, da = static.plan.spec, None
+    messages = bool(by_weight or by_filter) and not _shared(given) and _messages_pay(spec)
+    if by_feature and not messages:
+        again = [("g", y, w) for _, y, w in by_feature]
+        da, by_feature = _contract(static, "features", again, given, given["a"].shape[0]), []
+    found = _pulls(static, by_weight, by_filter, by_feature, given)
+    da, dy, dw = (da if found[0] is None else found[0]), found[1], found[2]
+    missing = zip((da, dy, dw), "ayw", reversed(wanted), strict=True)
+    da, dy, dw = (torch.zeros_like(given[n]) if t is None and want else t for t, n, want in missing)
+    return da, dy, dw
+
+
+def _messages_pay(spec: ProductSpec) -> bool:
+    """Messages are written and read once; a second pass would read the weights, and a row of g, for every edge again."""
+    return 2 * spec.irreps_in1.dim <= spec.weight_numel + spec.irreps_out.dim
 
 
 def _contract(static: Static, kind: str, terms: list[Term], given: dict[str, Tensor], nodes: int) -> Tensor:
     some = given["y"]
     width = static.plan.spec.irreps_out.dim if kind == "value" else static.plan.spec.irreps_in1.dim
-    kernel = _kernel(static, kind, (tuple(terms),), given) if terms else None
+    kernel, _ = _kernels(static, kind, (tuple(terms),), given) if terms else (None, None)
     if kernel is None or not nodes or not some.shape[0]:
         return some.new_zeros(nodes, width)
-    parts = _parts(nodes * kernel.units, some.shape[0], nodes)
-    real = _real(some.dtype)
-    filled = len(kernel.columns("out")) == width
-    out = (torch.empty if filled else torch.zeros)(parts, nodes, width, dtype=real, device=some.device)
     lists = static.rows.by_target if kind == "value" else static.rows.by_source
+    return _summed_over_edges(kernel, lists, given, nodes, width)
+
+
+def _summed_over_edges(
+    kernel: Kernel, lists: Lists, given: dict[str, Tensor], nodes: int, width: int
+) -> Tensor:
+    some = given["y"]
+    parts = _parts(nodes * kernel.units, some.shape[0], nodes)
+    new = torch.empty if len(kernel.columns("out")) == width else torch.zeros
+    out = new(parts, nodes, width, dtype=_real(some.dtype), device=some.device)
     _run(kernel, lists, given | {"out": out}, parts, some.dtype)
     return _summed(out, some.dtype)
 
 
 def _pulls(
-    static: Static, by_weight: list[Term], by_filter: list[Term], given: dict[str, Tensor]
-) -> tuple[Maybe, Maybe]:
-    if not by_weight and not by_filter:
-        return None, None
-    y, w, nodes = given["y"], given["w"], static.rows.num_out
-    edges, shared = y.shape[0], _shared(given)
-    kernel = _kernel(static, "pulls", (tuple(by_weight), tuple(by_filter)), given)
-    if kernel is None or not edges:
-        return (torch.zeros_like(y) if by_filter else None), (torch.zeros_like(w) if by_weight else None)
-    parts = _parts(nodes * kernel.units, edges, nodes)
+    static: Static,
+    by_weight: list[Term],
+    by_filter: list[Term],
+    by_feature: list[Term],
+    given: dict[str, Tensor],
+) -> tuple[Maybe, Maybe, Maybe]:
+    """Return gradients of features, filter and weights; None where there are no terms."""
+    y, w, nodes, edges = given["y"], given["w"], static.rows.num_out, given["y"].shape[0]
+    if not edges or not (by_weight or by_filter or by_feature):
+        return None, None, None
+    kernel, add = _kernels(static, "pulls", (tuple(by_weight), tuple(by_filter), tuple(by_feature)), given)
+    if kernel is None:
+        return None, None, None
+    parts, shared = _parts(nodes * kernel.units, edges, nodes), _shared(given)
     real, made = _real(y.dtype), dict(given)
     if by_weight:
-        columns = kernel.columns("gw")
-        new = torch.empty if len(columns) == w.shape[1] else torch.zeros
+        new = torch.empty if len(kernel.columns("gw")) == w.shape[1] else torch.zeros
         shape, dtype = ((parts, nodes, w.shape[1]), real) if shared else (w.shape, w.dtype)
         made["gw"] = new(shape, dtype=dtype, device=w.device)
     if by_filter:
         # Programs need not reach every component of the filter.
         made["gy"] = torch.zeros(kernel.slots, edges, y.shape[1], dtype=real, device=y.device)
+    if by_feature:
+        width = next(a.stride for a in kernel.arrays if a.name == "m")
+        made["m"] = torch.empty(edges, width, dtype=real, device=y.device)
     _run(kernel, static.rows.by_target, made, parts, y.dtype)
-    dy = _summed(made["gy"], y.dtype) if by_filter else None
-    dw = made.get("gw")
+    da, dw = None, made.get("gw")
+    if add is not None:
+        a = given["a"]
+        da = _summed_over_edges(add, static.rows.by_source, made, a.shape[0], a.shape[1])
     if shared and dw is not None:
         dw = dw.flatten(0, 1).sum(0, keepdim=True).to(w.dtype)
-    return dy, dw
+    return da, _summed(made["gy"], y.dtype) if by_filter else None, dw
 
 
-def _kernel(
+def _kernels(
     static: Static, kind: str, terms: tuple[tuple[Term, ...], ...], given: dict[str, Tensor]
-) -> Kernel | None:
-    kernel = kernels(static.plan, kind, terms, _real(given["y"].dtype).itemsize, _shared(given))
-    return kernel if kernel.programs else None
+) -> tuple[Kernel | None, Kernel | None]:
+    kernel, add = kernels(static.plan, kind, terms, _real(given["y"].dtype).itemsize, _shared(given))
+    return (kernel, add) if kernel.programs else (None, None)
 
 
 def _shared(given: dict[str, Tensor]) -> bool:

@@ -10,6 +10,7 @@ from geomlib import InvalidInput
 from geomlib.algebra.irreps.products import ProductSpec
 from geomlib.kernels.cuda.interpret import ordered_sum
 from geomlib.kernels.tensor_product import cuda, tensor_product_conv
+from geomlib.kernels.tensor_product.cuda_paths import Budget
 from geomlib.kernels.tensor_product.cuda_rows import DeviceRows
 from geomlib.kernels.tensor_product.plan import Rows, plan_of
 
@@ -63,6 +64,34 @@ def test_odd_products_to_third_order(name, shared):
     expected = derivatives(lambda t: specified(SPECS[name], t, source, target), leaves, 3)
     for a, b in zip(found, expected, strict=True):
         close(a, b, 1e-12)
+
+
+@pytest.mark.parametrize("messages", [False, True])
+@pytest.mark.parametrize("budget", [Budget(3, 20), Budget(12, 100), Budget(1000, 100_000)])
+@pytest.mark.parametrize("name", SPECS)
+def test_work_is_shared_out_in_any_way(monkeypatch, name, budget, messages):
+    """One path per program up to all in one; the gradient of the features by messages or by a second pass."""
+    monkeypatch.setattr(cuda, "BUDGET", {8: budget})
+    monkeypatch.setattr(cuda, "_messages_pay", lambda spec: messages)
+    cuda.kernels.cache_clear()
+    try:
+        leaves, source, target = arguments(SPECS[name], 5, 13)
+        found = derivatives(lambda t: generated(SPECS[name], t, source, target), leaves)
+        kernel, add = cuda.kernels(
+            plan_of(SPECS[name]), "pulls", ((("a", "y", ""),), (), (("", "y", "w"),)), 8, False
+        )
+    finally:
+        cuda.kernels.cache_clear()
+    expected = derivatives(lambda t: specified(SPECS[name], t, source, target), leaves)
+    for a, b in zip(found, expected, strict=True):
+        close(a, b, 1e-12)
+    # A component that several programs add to has several columns in a message.
+    width = next(a.stride for a in kernel.arrays if a.name == "m")
+    assert add is not None
+    if budget.values == 1000:
+        assert width == SPECS[name].irreps_in1.dim
+    if budget.values == 3 and name != "mixed":
+        assert width > SPECS[name].irreps_in1.dim and len(kernel.programs) == len(SPECS[name].paths)
 
 
 @pytest.mark.parametrize("nodes_edges", [(0, 0), (1, 0), (4, 0), (1, 1), (2, 1), (1, 7), (40, 3), (3, 400)])

@@ -66,7 +66,7 @@ def core(monkeypatch):
 def start(spec, nodes, edges, kind, terms, extra, parts=1):
     (x, y, w), source, target = arguments(spec, nodes, edges, dtype=torch.float32)
     rows = DeviceRows.edges(source, target, nodes, nodes)
-    kernel = cuda.kernels(plan_of(spec), kind, terms, 4, False)
+    kernel, _ = cuda.kernels(plan_of(spec), kind, terms, 4, False)
     g = torch.zeros(nodes, spec.irreps_out.dim)
     arrays = {"a": x.detach(), "y": y.detach(), "w": w.detach(), "g": g, **extra}
     launcher.launch(kernel, rows.by_target, arrays, parts, torch.float32)
@@ -88,7 +88,7 @@ def test_a_contraction(core):
 
 def test_rows_of_partial_sums_are_told(core):
     gy, gw = torch.zeros(4, 9, 9), torch.zeros(9, MIXED.weight_numel)
-    terms = ((("a", "y", ""),), (("a", "", "w"),))
+    terms = ((("a", "y", ""),), (("a", "", "w"),), ())
     kernel, _, _ = start(MIXED, 5, 9, "pulls", terms, {"gy": gy, "gw": gw})
     numbers = core[-1][-1]
     assert numbers[3] == 9 and kernel.slots == 3  # multiplicities 3, 5, 2: one program, one warp each
