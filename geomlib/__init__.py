@@ -5,9 +5,9 @@ Importing this package is cheap: ``torch`` and everything heavier are imported o
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from geomlib._lazy import attribute_loader
 from geomlib._version import __version__
 from geomlib.errors import CheckpointError, GeomlibError, InvalidInput, MissingDependency
 
@@ -26,12 +26,6 @@ __all__ = [
     "verify",
 ]
 
-_LAZY = {"create_model": "geomlib.zoo.registry", "list_models": "geomlib.zoo.registry"}
+_LAZY = {"create_model": "zoo.registry", "list_models": "zoo.registry", "verify": "verify"}
 
-
-def __getattr__(name: str) -> Any:
-    if name == "verify":
-        return importlib.import_module("geomlib.verify")
-    if name in _LAZY:
-        return getattr(importlib.import_module(_LAZY[name]), name)
-    raise AttributeError(f"module 'geomlib' has no attribute {name!r}")
+__getattr__ = attribute_loader("geomlib", _LAZY)

@@ -5,9 +5,9 @@ Importing this package imports torch and numpy only; every reader is imported on
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from geomlib._lazy import attribute_loader
 from geomlib.datasets.structures import Structures
 
 if TYPE_CHECKING:
@@ -66,10 +66,4 @@ _HOMES = {
 }
 _LAZY = {name: home for home, names in _HOMES.items() for name in names}
 
-
-def __getattr__(name: str) -> Any:
-    if name in _LAZY:
-        value = getattr(importlib.import_module(f"geomlib.datasets.{_LAZY[name]}"), name)
-        globals()[name] = value
-        return value
-    raise AttributeError(f"module 'geomlib.datasets' has no attribute {name!r}")
+__getattr__ = attribute_loader("geomlib.datasets", _LAZY)

@@ -5,8 +5,9 @@ Everything is imported on first use, so that no optional package is needed befor
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from geomlib._lazy import attribute_loader
 
 if TYPE_CHECKING:
     from geomlib.interop.ase_calculator import ASECalculator
@@ -40,11 +41,7 @@ _HOME = {
     "to_torchmdnet_state_dict": "torchmdnet",
 }
 
-
-def __getattr__(name: str) -> Any:
-    if name in _HOME:
-        return getattr(importlib.import_module(f"geomlib.interop.{_HOME[name]}"), name)
-    raise AttributeError(f"module 'geomlib.interop' has no attribute {name!r}")
+__getattr__ = attribute_loader("geomlib.interop", _HOME)
 
 
 def __dir__() -> list[str]:

@@ -10,8 +10,9 @@ True
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from geomlib._lazy import attribute_loader
 
 if TYPE_CHECKING:
     from geomlib.testing.asserting import assert_equivariant
@@ -30,11 +31,7 @@ _LAZY = {
     "assert_equivariant": "asserting",
 }
 
-
-def __getattr__(name: str) -> Any:
-    if name in _LAZY:
-        return getattr(importlib.import_module(f"geomlib.testing.{_LAZY[name]}"), name)
-    raise AttributeError(f"module 'geomlib.testing' has no attribute {name!r}")
+__getattr__ = attribute_loader("geomlib.testing", _LAZY)
 
 
 def __dir__() -> list[str]:

@@ -5,8 +5,9 @@ Lightning and matplotlib are imported when a run starts; the rest needs torch al
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from geomlib._lazy import attribute_loader
 
 if TYPE_CHECKING:
     from geomlib.train.batching import Batch, Packer
@@ -52,8 +53,4 @@ _HOMES = {
 }
 _LAZY = {name: home for home, names in _HOMES.items() for name in names}
 
-
-def __getattr__(name: str) -> Any:
-    if name in _LAZY:
-        return getattr(importlib.import_module(f"geomlib.train.{_LAZY[name]}"), name)
-    raise AttributeError(f"module 'geomlib.train' has no attribute {name!r}")
+__getattr__ = attribute_loader("geomlib.train", _LAZY)

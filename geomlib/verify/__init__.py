@@ -8,8 +8,9 @@ EXACT
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from geomlib._lazy import attribute_loader
 
 if TYPE_CHECKING:
     from geomlib.verify.checking import check
@@ -67,11 +68,7 @@ _LAZY = {
     "subjects": "walk",
 }
 
-
-def __getattr__(name: str) -> Any:
-    if name in _LAZY:
-        return getattr(importlib.import_module(f"geomlib.verify.{_LAZY[name]}"), name)
-    raise AttributeError(f"module 'geomlib.verify' has no attribute {name!r}")
+__getattr__ = attribute_loader("geomlib.verify", _LAZY)
 
 
 def __dir__() -> list[str]:

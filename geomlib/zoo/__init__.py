@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from geomlib._lazy import attribute_loader
 from geomlib.zoo.registry import create_model, list_models, model_card, model_class, register_model
 
 if TYPE_CHECKING:
@@ -21,10 +21,6 @@ __all__ = [
     "register_model",
 ]
 
-_LAZY = {"CapturedPotential": "geomlib.zoo.captured", "TensorNet": "geomlib.zoo.tensornet"}
+_LAZY = {"CapturedPotential": "captured", "TensorNet": "tensornet"}
 
-
-def __getattr__(name: str) -> Any:
-    if name in _LAZY:
-        return getattr(importlib.import_module(_LAZY[name]), name)
-    raise AttributeError(f"module 'geomlib.zoo' has no attribute {name!r}")
+__getattr__ = attribute_loader("geomlib.zoo", _LAZY)
