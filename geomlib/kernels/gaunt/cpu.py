@@ -31,9 +31,18 @@ from geomlib.kernels.gaunt.lanes import (
     store,
     zeros,
 )
+from geomlib.kernels.gaunt.weave import unweave_first, unweave_second, weave_out
 from geomlib.kernels.jit import jit, jit_inline
 
-__all__ = ["Program", "straight_direct", "straight_tiled", "table_direct", "table_tiled"]
+__all__ = [
+    "Program",
+    "straight_direct",
+    "straight_tiled",
+    "straight_woven",
+    "table_direct",
+    "table_tiled",
+    "table_woven",
+]
 
 
 class Program:
@@ -164,6 +173,18 @@ def straight_tiled(program, x, y, z, rows, dims, channels, lanes, bx, by, bz, tx
         _scatter(tz, z, sz, bz, channels, q, lanes, total)
 
 
+@jit
+def straight_woven(program, spaces, x, y, z, rows, dims, channels, lanes, tx, ty, tz):
+    """Multiply rows with multiplicities outside; ``channels`` is a multiple of the lanes."""
+    sx, sy, sz = get(dims, 0) * channels, get(dims, 1) * channels, get(dims, 2) * channels
+    for b in range(rows):
+        for c in range(0, channels, lanes):
+            unweave_first(spaces, x, b * sx, channels, c, tx, 0, lanes)
+            unweave_second(spaces, y, b * sy, channels, c, ty, 0, lanes)
+            _straight(program, tx, 0, lanes, ty, 0, lanes, tz, 0, lanes)
+            weave_out(spaces, z, b * sz, channels, c, tz, 0, lanes)
+
+
 @jit_inline
 def _four(
     single, several, count, place, at_x, at_y, value, x, x0, x1, x2, x3, y, y0, y1, y2, y3, z, z0, z1, z2, z3
@@ -242,3 +263,27 @@ def table_tiled(
             tz, 0, lanes, 2 * lanes, 3 * lanes,
         )  # fmt: skip
         _scatter(tz, z, sz, bz, channels, q, many, total)
+
+
+@jit
+def table_woven(
+    single, several, count, place, at_x, at_y, value, spaces, x, y, z, rows, dims, channels, lanes, tx, ty, tz
+):  # fmt: skip
+    """Multiply rows with multiplicities outside; ``channels`` is a multiple of the lanes."""
+    sx, sy, sz = get(dims, 0) * channels, get(dims, 1) * channels, get(dims, 2) * channels
+    per, many = channels // lanes, 4 * lanes
+    last = rows * per
+    for q in range(0, last, 4):
+        for t in range(min(4, last - q)):
+            b, c = (q + t) // per, (q + t) % per * lanes
+            unweave_first(spaces, x, b * sx, channels, c, tx, t * lanes, many)
+            unweave_second(spaces, y, b * sy, channels, c, ty, t * lanes, many)
+        _four(
+            single, several, count, place, at_x, at_y, value,
+            tx, 0, lanes, 2 * lanes, 3 * lanes,
+            ty, 0, lanes, 2 * lanes, 3 * lanes,
+            tz, 0, lanes, 2 * lanes, 3 * lanes,
+        )  # fmt: skip
+        for t in range(min(4, last - q)):
+            b, c = (q + t) // per, (q + t) % per * lanes
+            weave_out(spaces, z, b * sz, channels, c, tz, t * lanes, many)

@@ -13,7 +13,7 @@ from torch import Tensor
 from geomlib.algebra.gaunt.tables import SparseTable, degree_of
 from geomlib.kernels.arrays import array
 from geomlib.kernels.gaunt.constants import cast_once
-from geomlib.kernels.gaunt.spec import SignalProduct, Space
+from geomlib.kernels.gaunt.spec import SignalProduct, Space, dimension
 
 __all__ = ["STRAIGHT", "compiled_product", "sparse_product"]
 
@@ -41,6 +41,7 @@ class _Loops:
     table: SparseTable
     dims: np.ndarray
     program: Any
+    spaces: Any
     _streams: dict[tuple[int, torch.dtype], tuple[np.ndarray, ...]] = field(default_factory=dict)
 
     def streams(self, pitch: int, dtype: torch.dtype) -> tuple[np.ndarray, ...]:
@@ -54,10 +55,12 @@ class _Loops:
 @functools.lru_cache(maxsize=256)
 def _loops(kind: str, first: Space, second: Space, out: Space) -> _Loops:
     from geomlib.kernels.gaunt import cpu
+    from geomlib.kernels.gaunt.weave import Spaces
 
     spec = SignalProduct(kind, first, second, out)
     program = cpu.Program(spec.table) if len(spec.table.value) <= STRAIGHT else None
-    return _Loops(spec.table, np.array(spec.dims, dtype=np.int64), program)
+    spaces = Spaces(*(tuple(2 * degree_of(s) + 1 for s in space) for space in spec.spaces))
+    return _Loops(spec.table, np.array(spec.dims, dtype=np.int64), program, spaces)
 
 
 def _streams(table: SparseTable, pitch: int, dtype: torch.dtype) -> tuple[np.ndarray, ...]:
@@ -81,6 +84,9 @@ def _streams(table: SparseTable, pitch: int, dtype: torch.dtype) -> tuple[np.nda
 @functools.lru_cache(maxsize=512)
 def _blocks(space: Space, channels: int, layout: str) -> np.ndarray:  # (n, 4)
     """Return, per degree, its offset, the distance of channels, that of components, and its length."""
+    if channels == 1:  # everything lies in order, whatever the degrees
+        size = dimension(space)
+        return np.array([[0, size, 1, size]], dtype=np.int64)
     rows: list[tuple[int, int, int, int]] = []
     start = 0
     for label in space:
@@ -118,9 +124,15 @@ def compiled_product(spec: SignalProduct, x: Tensor, y: Tensor) -> Tensor:  # (B
         else:
             cpu.table_direct(*loops.streams(spec.channels, x.dtype), *common)
         return z
-    blocks = [_blocks(space, spec.channels, spec.layout) for space in spec.spaces]
     tile = lanes if straight else 4 * lanes
     tiles = [torch.zeros(d * tile, dtype=x.dtype).numpy() for d in spec.dims]
+    if spec.channels % lanes == 0:
+        if straight:
+            cpu.straight_woven(loops.program, loops.spaces, *common, *tiles)
+        else:
+            cpu.table_woven(*loops.streams(tile, x.dtype), loops.spaces, *common, *tiles)
+        return z
+    blocks = [_blocks(space, spec.channels, spec.layout) for space in spec.spaces]
     if straight:
         cpu.straight_tiled(loops.program, *common, *blocks, *tiles)
     else:
