@@ -1,4 +1,4 @@
-"""Real spherical harmonics by recursion, in plain torch."""
+"""Real spherical harmonics in plain torch: by coupling degree after degree, and by recursion."""
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 from __future__ import annotations
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from geomlib.algebra.irreps.irreps import Irreps
+from geomlib.algebra.irreps.wigner import coupling
 from geomlib.errors import InvalidInput
 
 __all__ = [
@@ -59,9 +60,41 @@ def spherical_harmonics(
     degrees = checked_harmonics(l, x, normalization)
     if not degrees:
         return x.new_zeros(*x.shape[:-1], 0)
-    values = solid_harmonics(max(degrees), direction(x) if normalize else x)
-    scale = {d: scale_of(d, normalization) for d in set(degrees)}
-    return torch.cat([scale[d] * values[..., d * d : (d + 1) ** 2] for d in degrees], dim=-1)
+    rows = _coupled(max(degrees), x.reshape(-1, 3).T.contiguous(), normalize, normalization)
+    chosen = rows[degrees[0]] if len(degrees) == 1 else torch.cat([rows[d] for d in degrees])
+    return chosen.T.contiguous().reshape(*x.shape[:-1], len(chosen))
+
+
+def _coupled(lmax: int, x: Tensor, normalize: bool, normalization: str) -> list[Tensor]:  # x (3, B)
+    r"""Return the harmonics of every degree, (2l + 1, B), each the stretched coupling of the one before with the vector.
+
+    .. math:: Y_{l+1} = \sqrt{\tfrac{2l+3}{l+1}}\, C_l\, (Y_l \otimes x)
+
+    Two operations per degree, where :func:`solid_harmonics` makes several per component.
+    """
+    if normalize:
+        x = _directions(x, 0)
+    # Degree 0 depends on x too: its derivative is zero, and a NaN stays one.
+    found = [start_factor(0) * scale_of(0, normalization) + (0.0 * x).sum(0, keepdim=True)]
+    if lmax:
+        found.append(_step(0, normalization) * x)
+    for l in range(1, lmax):
+        outer = (found[-1][:, None] * x).flatten(0, 1)
+        found.append(_stretching(l, normalization, x.dtype, x.device) @ outer)
+    return found
+
+
+def _step(l: int, normalization: str) -> float:
+    """Return what the coupling of degrees l and 1 is multiplied by; for l = 0, of the vector."""
+    before = start_factor(0) * scale_of(0, normalization) if l == 0 else 1.0
+    ratio = scale_of(l + 1, normalization) / scale_of(l, normalization)
+    return before * ratio * math.sqrt((2 * l + 3) / (l + 1))
+
+
+@functools.lru_cache(maxsize=512)
+def _stretching(l: int, normalization: str, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Return the matrix from products of degree l and 1 to degree l + 1, (2l + 3, 3 (2l + 1))."""
+    return (_step(l, normalization) * coupling(l).flatten(1)).to(dtype=dtype, device=device)
 
 
 def checked_harmonics(l: int | Sequence[int] | str | Irreps, x: Tensor, normalization: str) -> list[int]:
@@ -107,13 +140,16 @@ def degrees_of(l: int | Sequence[int] | str | Irreps) -> list[int]:
 
 def direction(x: Tensor) -> Tensor:  # (..., 3) -> (..., 3)
     """Return x/|x|, for the smallest and largest numbers too, and x itself where it is zero."""
-    largest = x.detach().abs().amax(-1, keepdim=True)
-    zero = largest == 0
-    scaled = x / torch.where(zero, torch.ones_like(largest), largest)
-    # A norm has no second derivative at zero: it is taken elsewhere.
-    somewhere = torch.where(zero, torch.ones_like(scaled), scaled)
-    length = torch.linalg.vector_norm(somewhere, dim=-1, keepdim=True)
-    return scaled / torch.where(zero, torch.ones_like(length), length)
+    return _directions(x, -1)
+
+
+def _directions(x: Tensor, axis: int) -> Tensor:
+    largest = x.detach().abs().amax(axis, keepdim=True)
+    zero = (largest == 0).to(x.dtype)
+    scaled = x / (largest + zero)
+    # A root has no derivative at zero: it is taken at 1 there.
+    length = ((scaled * scaled).sum(axis, keepdim=True) + zero).sqrt()
+    return scaled / length
 
 
 def solid_harmonics(lmax: int, x: Tensor) -> Tensor:  # (..., 3) -> (..., (lmax + 1)^2)
