@@ -12,6 +12,7 @@ from geomlib.kernels.cuda import compiler
 from geomlib.kernels.cuda.compiler import Usage, compile_source, missing_compiler, usage_of
 from geomlib.kernels.cuda.source import DTYPES, print_kernel, print_ordered_sum
 from geomlib.kernels.tensor_product import cuda
+from geomlib.kernels.tensor_product.cuda_report import PASSES
 from geomlib.kernels.tensor_product.plan import plan_of
 
 from .problems import HIGH, MIXED, WIDE, channelwise_spec
@@ -24,23 +25,6 @@ PROBLEMS = {
     "MACE-large": channelwise_spec("128x0e+128x1o+128x2e", "0e+1o+2e+3o", "0e+1o+2e+3o"),
     "NequIP l=2": channelwise_spec("64x0o+64x0e+64x1o+64x1e+64x2o+64x2e", "0e+1o+2e", "0o+0e+1o+1e+2o+2e"),
 }
-VALUE = ("value", ((("a", "y", "w"),),))
-FEATURES = ("features", ((("g", "y", "w"),),))
-PULLS = ("pulls", ((("a", "y", ""),), (("a", "", "w"),), (("", "y", "w"),)))
-SECOND = ("value", ((("ta", "y", "w"), ("a", "ty", "w"), ("a", "y", "tw")),))
-SECOND_FEATURES = ("features", ((("g", "ty", "w"), ("g", "y", "tw")),))
-SECOND_PULLS = (
-    "pulls",
-    (
-        (("ta", "y", ""), ("a", "ty", "")),
-        (("ta", "", "w"), ("a", "", "tw")),
-        (("", "ty", "w"), ("", "y", "tw")),
-    ),
-)
-EVERY = {
-    "forward": VALUE, "gradient of x": FEATURES, "gradients": PULLS, "double backward": SECOND,
-    "second gradient of x": SECOND_FEATURES, "second gradients": SECOND_PULLS,
-}  # fmt: skip
 #: Registers that a thread may use: forward and double backward of the specification, one thread per channel.
 BUDGETS = {"MACE-medium": (80, 128), "MACE-large": (128, 168), "NequIP l=2": (239, 255)}
 
@@ -60,7 +44,7 @@ def usage(spec, kind, dtype, arch, shared=False):
 @pytest.mark.parametrize("arch", ARCHITECTURES)
 @pytest.mark.parametrize("name", PROBLEMS)
 def test_registers_of_single_precision(name, arch):
-    for label, kind in EVERY.items():
+    for label, kind in PASSES.items():
         used = usage(PROBLEMS[name], kind, torch.float32, arch)
         assert (used.spill_stores, used.spill_loads, used.stack) == (0, 0, 0), label
         budget = {"forward": BUDGETS[name][0], "double backward": BUDGETS[name][1]}.get(label, 255)
@@ -71,10 +55,10 @@ def test_registers_of_single_precision(name, arch):
 @pytest.mark.parametrize("arch", ARCHITECTURES)
 @pytest.mark.parametrize("name", PROBLEMS)
 def test_double_precision_is_split_until_nothing_spills(name, arch):
-    for label, kind in EVERY.items():
+    for label, kind in PASSES.items():
         used = usage(PROBLEMS[name], kind, torch.float64, arch)
         assert (used.spill_stores, used.spill_loads, used.stack) == (0, 0, 0), label
-    split, _ = cuda.kernels(plan_of(PROBLEMS["NequIP l=2"]), *VALUE, 8, False)
+    split, _ = cuda.kernels(plan_of(PROBLEMS["NequIP l=2"]), *PASSES["forward"], 8, False)
     assert len(split.programs) > 1
 
 
@@ -83,7 +67,7 @@ def test_double_precision_is_split_until_nothing_spills(name, arch):
 @pytest.mark.parametrize("shared", [False, True])
 @pytest.mark.parametrize("spec", [MIXED, WIDE, HIGH])
 def test_odd_products_compile(spec, shared, dtype):
-    for label, kind in EVERY.items():
+    for label, kind in PASSES.items():
         used = usage(spec, kind, dtype, "sm_90", shared)
         assert used.spill_stores == used.spill_loads == 0, label
 
