@@ -18,10 +18,13 @@ from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
+from torch._subclasses.functional_tensor import FunctionalTensor
+from torch.autograd import forward_ad
 
 from geomlib.errors import InvalidInput, MissingDependency
 
-__all__ = ["BACKENDS", "available_backends", "choose", "use_backend"]
+__all__ = ["BACKENDS", "available_backends", "choose", "traced", "use_backend"]
 
 BACKENDS = ("auto", "torch", "cpu", "cuda")
 
@@ -72,13 +75,26 @@ def available_backends() -> dict[str, str]:
     return {"torch": "available", "cpu": _numba_missing() or "available", "cuda": cuda}
 
 
-def _inside_transform() -> bool:
-    """Tracing and functorch transforms see torch operations only, not compiled loops."""
+def traced(*tensors: Tensor | None) -> bool:
+    """Return whether operators on these tensors are being noted down for later, by torch.compile, export or make_fx."""
     if torch.compiler.is_compiling():
         return True
+    if _transformed():
+        return False
+    if torch._C._get_dispatch_mode(torch._C._TorchDispatchModeKey.PROXY) is not None:
+        return True
+    return any(isinstance(t, (FakeTensor, FunctionalTensor)) for t in tensors)
+
+
+def _transformed() -> bool:
     functorch = getattr(torch._C, "_functorch", None)
     peek = getattr(functorch, "peek_interpreter_stack", None)
     return peek is not None and peek() is not None
+
+
+def _inside_transform() -> bool:
+    """Tracing, functorch transforms and forward-mode derivatives see torch operations only, not compiled loops."""
+    return traced() or _transformed() or forward_ad._current_level >= 0
 
 
 def _card_refusal(tensors: tuple[Tensor, ...]) -> str | None:

@@ -2,6 +2,7 @@ r"""Which blocks a tensor product couples, with which constant: the paths of e3n
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -108,7 +109,33 @@ class ProductSpec:
             square = alpha * variances[2][c] * path_weight / (n if n > 0 else 1.0)
             shape = _weight_shape(mode, one[a].mul, two[b].mul, out[c].mul)
             paths.append(Path(a, b, c, mode, weighted, math.sqrt(square), shape))
-        return ProductSpec(one, two, out, tuple(paths))
+        spec = ProductSpec(one, two, out, tuple(paths))
+        vars(spec)["text"] = spec.text  # at hand where code is being traced
+        return spec
+
+    @cached_property
+    def text(self) -> str:
+        """The product as JSON; :meth:`from_text` is the inverse."""
+        paths = [
+            [p.first, p.second, p.out, p.mode, p.weighted, p.coefficient, list(p.weight_shape)]
+            for p in self.paths
+        ]
+        irreps = [str(r) for r in (self.irreps_in1, self.irreps_in2, self.irreps_out)]
+        return json.dumps([*irreps, paths], separators=(",", ":"))
+
+    @staticmethod
+    def from_text(text: str) -> ProductSpec:
+        """Read a product written by :attr:`text`.
+
+        >>> spec = ProductSpec.from_instructions("2x1o", "1o", "2x0e", [(0, 0, 0, "uvu", True)])
+        >>> ProductSpec.from_text(spec.text) == spec
+        True
+        """
+        one, two, out, rows = json.loads(text)
+        paths = tuple(
+            Path(a, b, c, mode, weighted, k, tuple(shape)) for a, b, c, mode, weighted, k, shape in rows
+        )
+        return ProductSpec(Irreps(one), Irreps(two), Irreps(out), paths)
 
     def __hash__(self) -> int:
         return self._hash

@@ -10,14 +10,10 @@ from __future__ import annotations
 from torch import Tensor
 
 from geomlib.algebra.irreps.products import ProductSpec
-from geomlib.errors import InvalidInput
-from geomlib.kernels.dispatch import choose
-from geomlib.kernels.tensor_product import cuda, reference
-from geomlib.kernels.tensor_product.channelwise import channelwise, channelwise_of
+from geomlib.kernels.dispatch import traced
 from geomlib.kernels.tensor_product.cuda_rows import DeviceRows
-from geomlib.kernels.tensor_product.grouping import check_edge_shape, check_edges, edge_rows
-from geomlib.kernels.tensor_product.layout import weights_by_channel
-from geomlib.kernels.tensor_product.lowering import loops_pay, product_by_loops
+from geomlib.kernels.tensor_product.eager import convolution, product
+from geomlib.kernels.tensor_product.operators import as_operator
 from geomlib.kernels.tensor_product.plan import Rows
 
 __all__ = ["tensor_product", "tensor_product_conv"]
@@ -48,16 +44,9 @@ def tensor_product(
     Raises:
         InvalidInput: shapes that do not fit, mixed types, or a backend that cannot serve the product.
     """
-    x, y, weight = _checked(spec, x, y, weight, x.shape[0], x.shape[0])
-    chosen = choose(
-        "tensor_product", (x, y, weight), backend,
-        cuda=lambda: cuda.refusal(spec), loops_pay=lambda: loops_pay(spec),
-    )  # fmt: skip
-    if chosen == "cuda":
-        return cuda.rows(spec, x, y, weight)
-    if chosen == "cpu":
-        return product_by_loops(spec, x, y, weight)
-    return reference.tensor_product(spec, (x, y, weight))
+    if traced(x, y, weight):
+        return as_operator(spec, x, y, weight, None, -1, backend)
+    return product(spec, x, y, weight, backend)
 
 
 def tensor_product_conv(
@@ -93,53 +82,6 @@ def tensor_product_conv(
         InvalidInput: shapes that do not fit, an index out of range, mixed types, or a backend that cannot serve.
     """
     count = x.shape[0] if num_nodes is None else num_nodes
-    check_edge_shape(edge_index)
-    edges = edge_index.shape[1]
-    x, y, weight = _checked(spec, x, y, weight, x.shape[0], edges)
-    chosen = choose(
-        "tensor_product_conv", (x, y, weight), backend,
-        cuda=lambda: cuda.refusal(spec), loops_pay=lambda: loops_pay(spec),
-    )  # fmt: skip
-    loops = channelwise_of(spec) if chosen == "cpu" else None
-    if loops is not None and rows is None:
-        shared = weight.shape[0] == 1 and edges != 1
-        rows = edge_rows(edge_index, x.shape[0], count, shared_weights=shared)
-    elif not isinstance(rows, DeviceRows):
-        check_edges(edge_index, x.shape[0], count)
-    if chosen == "cuda":
-        return cuda.convolution(spec, x, y, weight, edge_index, count, rows)
-    if loops is not None and isinstance(rows, Rows):
-        return channelwise(loops, rows, x, y, weights_by_channel(weight, spec, 0))
-    source, target = edge_index.long()
-    product = product_by_loops if chosen == "cpu" else _reference_product
-    messages = product(spec, x[source], y, weight)
-    return messages.new_zeros(count, spec.irreps_out.dim).index_add(0, target, messages)
-
-
-def _reference_product(spec: ProductSpec, x: Tensor, y: Tensor, weight: Tensor) -> Tensor:
-    return reference.tensor_product(spec, (x, y, weight))
-
-
-def _checked(
-    spec: ProductSpec, x: Tensor, y: Tensor, weight: Tensor | None, rows_x: int, rows_y: int
-) -> tuple[Tensor, Tensor, Tensor]:
-    for name, t, rows, irreps in (("x", x, rows_x, spec.irreps_in1), ("y", y, rows_y, spec.irreps_in2)):
-        if t.dim() != 2 or t.shape != (rows, irreps.dim):
-            raise InvalidInput(
-                f"{name}: expected shape ({rows}, {irreps.dim}) for {irreps}, got {tuple(t.shape)}."
-            )
-    if weight is None:
-        if spec.weight_numel:
-            raise InvalidInput(f"weight: the product has {spec.weight_numel} weights, none were given.")
-        weight = x.new_zeros(1, 0)
-    if weight.dim() == 1:
-        weight = weight[None]
-    if weight.dim() != 2 or weight.shape[1] != spec.weight_numel or weight.shape[0] not in (1, rows_y):
-        raise InvalidInput(
-            f"weight: expected shape ({spec.weight_numel},) or ({rows_y}, {spec.weight_numel}), got {tuple(weight.shape)}."
-        )
-    if not (x.dtype == y.dtype == weight.dtype and x.is_floating_point()):
-        raise InvalidInput(
-            f"x, y, weight: expected one floating type, got {x.dtype}, {y.dtype}, {weight.dtype}."
-        )
-    return x, y, weight
+    if traced(x, y, weight):
+        return as_operator(spec, x, y, weight, edge_index, count, backend)
+    return convolution(spec, x, y, weight, edge_index, count, rows, backend)
