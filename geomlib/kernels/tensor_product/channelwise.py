@@ -135,10 +135,11 @@ def _contract(
             add = out is not None
             if out is None:
                 out = (torch.empty if outs.shape[0] else torch.zeros)(height, width_out, dtype=a.dtype)
-            m, ra, ro = (torch.empty(n, dtype=a.dtype) for n in (loop.moments, width_in, width_out))
+            sizes = loop.moments, loop.factors, width_in, width_out
+            room = [torch.empty(n, dtype=a.dtype).numpy() for n in sizes]
             cpu.contract(
                 *loop.arrays(a.dtype), *lists[:3], row, ins, outs, rows.lazy, a.numpy(), array(y), array(by), add,
-                out.numpy(), m.numpy(), ra.numpy(), ro.numpy(),
+                out.numpy(), *room,
             )  # fmt: skip
     return torch.zeros(height, width_out, dtype=dtype) if out is None else out
 
@@ -165,7 +166,7 @@ def _pulls(
     for loop, by, row in _weighted(product, product.forward, w, rows.w_row, ones=ones):
         want_w = gw is not None and by is w
         into = gw if gw is not None and by is w else torch.zeros(1, by.shape[1], dtype=w.dtype)
-        sizes = loop.moments, loop.moments, a.shape[1], g.shape[1]
+        sizes = loop.moments, loop.factors, loop.factors, loop.moments, a.shape[1], g.shape[1]
         room = [torch.empty(n, dtype=a.dtype).numpy() for n in sizes]
         cpu.pulls(
             *loop.arrays(a.dtype), rows.n_row, rows.a_row, rows.e_row, row, product.in_blocks, product.out_blocks,

@@ -3,18 +3,26 @@
 Inside the loops features are rows of blocks in which components are outermost and channels contiguous; rows come and go in
 the public order (multiplicities outermost) and are rearranged one at a time, while they are in the cache.
 
-A *group* adds to one output component of one path: ``out[o + c] += w[p + c] * sum_t m_t a[i_t + c]`` over its terms t, where
-``m_t`` is a multiple of a *moment* ``sum_j C y_j``, computed once per edge and shared by all paths. The same loop serves the
-value and the gradient with respect to a; the other gradients come from ``pulls``. Groups are sorted by their number of terms,
-so that no branch depends on the table. The gradient of w is written to nothing but an argument: a pointer chosen among
-several would stop the loops from being vectorised.
+A *tile* joins up to three output components of one path with up to three components of the features,
+``out[o_k + c] += w[p + c] * sum_i M_ki a[i_i + c]`` for all channels c, where ``M_ki`` is a multiple of a *moment*
+``sum_j C y_j``, computed once per edge and shared by all paths. So a weight is read once for nine products. Tiles are sorted
+by shape, so that no branch depends on the table. The same loop serves the value and the gradient with respect to a; the
+other gradients come from ``pulls``, whose gradient of w is written to nothing but an argument: a pointer chosen among several
+would stop the loops from being vectorised. Offsets are unsigned, since a signed index would be tested for being negative
+at every step. All of it is one file, because Numba's cache on disk looks at no other file than that of the function called.
 """
 
 from __future__ import annotations
 
+import numpy as np
+
 from geomlib.kernels.jit import jit, jit_inline
 
 __all__ = ["contract", "elementwise", "pulls", "rearrange"]
+
+# Numba makes a float of an unsigned integer plus a signed one.
+U1, U2, U3, U4 = np.uint64(1), np.uint64(2), np.uint64(3), np.uint64(4)
+U5, U6, U7, U8 = np.uint64(5), np.uint64(6), np.uint64(7), np.uint64(8)
 
 
 @jit_inline
@@ -116,12 +124,15 @@ def _outside(blocks, source, target, add):
 
 
 @jit_inline
-def _moments(start, entry_y, entry_c, y, zero, m):
+def _factors(moment, entry_y, entry_c, y, scale, which, zero, m, f):
+    """Fill in the moments of an edge and the factors of all tiles."""
     for t in range(m.shape[0]):
         total = zero
-        for r in range(start[t], start[t + 1]):
+        for r in range(moment[t], moment[t + 1]):
             total += entry_c[r] * y[entry_y[r]]
         m[t] = total
+    for t in range(f.shape[0]):
+        f[t] = scale[t] * m[which[t]]
 
 
 @jit
@@ -133,14 +144,15 @@ def rearrange(blocks, source, target):
 
 @jit
 def contract(
-    first, group, term, scale, moment, entry_y, entry_c, start, a_row, e_row, w_row, a_blocks, out_blocks, lazy,
-    a, y, w, add, out, m, ra, ro,
+    first, tile, at, scale, which, moment, entry_y, entry_c, start, a_row, e_row, w_row, a_blocks, out_blocks, lazy,
+    a, y, w, add, out, m, f, ra, ro,
 ):  # fmt: skip
     """Give every row n of out the sum of its edges ``start[n]:start[n+1]``.
 
-    ``group`` (G, 4): offset in out, in w, channels, first term; those with k terms are ``first[k]:first[k+1]``. ``term``
-    (T, 2): offset in a, moment; ``scale`` (T,). Edge q reads row ``a_row[q]`` of a, ``e_row[q]`` of y and ``w_row[q]`` of w.
-    ``lazy``: rows of a come in the public order. Without blocks rows of out stay in the order of the loops and are added to.
+    ``tile`` (B, 3): offset in w, channels, first factor; those of shape r x s are ``first[3r+s-4]:first[3r+s-3]``. ``at``
+    (B, 6): up to three offsets in out and three in a. ``scale`` and ``which`` (F,): factor f is a multiple of a moment. Edge
+    q reads row ``a_row[q]`` of a, ``e_row[q]`` of y and ``w_row[q]`` of w. ``lazy``: rows of a come in the public order.
+    Without blocks rows of out stay in the order of the loops and are added to. The last four are room for numbers.
     """
     zero = scale[0] - scale[0]
     convert, lazy_a = out_blocks.shape[0] > 0, lazy and a_blocks.shape[0] > 0
@@ -154,127 +166,314 @@ def contract(
             if lazy_a:
                 _inside(a_blocks, a[s], ra)
             x = ra if lazy_a else a[s]
-            _moments(moment, entry_y, entry_c, y[e_row[q]], zero, m)
-            for g in range(first[1], first[2]):
-                o, p, size, t = group[g, 0], group[g, 1], group[g, 2], group[g, 3]
-                # Slices, because an index o + c would be tested for being negative at every step.
-                to, by = row[o : o + size], wv[p : p + size]
-                m0, a0 = scale[t] * m[term[t, 1]], x[term[t, 0] : term[t, 0] + size]
+            _factors(moment, entry_y, entry_c, y[e_row[q]], scale, which, zero, m, f)
+
+            for b in range(first[0], first[1]):
+                p, size, t = tile[b, 0], tile[b, 1], tile[b, 2]
+                o0, i0 = at[b, 0], at[b, 3]
+                f00 = f[t]
                 for c in range(size):
-                    to[c] += by[c] * (m0 * a0[c])
-            for g in range(first[2], first[3]):
-                o, p, size, t = group[g, 0], group[g, 1], group[g, 2], group[g, 3]
-                to, by = row[o : o + size], wv[p : p + size]
-                m0, a0 = scale[t] * m[term[t, 1]], x[term[t, 0] : term[t, 0] + size]
-                m1, a1 = scale[t + 1] * m[term[t + 1, 1]], x[term[t + 1, 0] : term[t + 1, 0] + size]
+                    v = wv[p + c]
+                    a0 = v * x[i0 + c]
+                    row[o0 + c] += f00 * a0
+            for b in range(first[1], first[2]):
+                p, size, t = tile[b, 0], tile[b, 1], tile[b, 2]
+                o0, i0, i1 = at[b, 0], at[b, 3], at[b, 4]
+                f00, f01 = f[t], f[t + U1]
                 for c in range(size):
-                    to[c] += by[c] * (m0 * a0[c] + m1 * a1[c])
-            for g in range(first[3], first[4]):
-                o, p, size, t = group[g, 0], group[g, 1], group[g, 2], group[g, 3]
-                to, by = row[o : o + size], wv[p : p + size]
-                m0, a0 = scale[t] * m[term[t, 1]], x[term[t, 0] : term[t, 0] + size]
-                m1, a1 = scale[t + 1] * m[term[t + 1, 1]], x[term[t + 1, 0] : term[t + 1, 0] + size]
-                m2, a2 = scale[t + 2] * m[term[t + 2, 1]], x[term[t + 2, 0] : term[t + 2, 0] + size]
+                    v = wv[p + c]
+                    a0, a1 = v * x[i0 + c], v * x[i1 + c]
+                    row[o0 + c] += f00 * a0 + f01 * a1
+            for b in range(first[2], first[3]):
+                p, size, t = tile[b, 0], tile[b, 1], tile[b, 2]
+                o0, i0, i1, i2 = at[b, 0], at[b, 3], at[b, 4], at[b, 5]
+                f00, f01, f02 = f[t], f[t + U1], f[t + U2]
                 for c in range(size):
-                    to[c] += by[c] * (m0 * a0[c] + m1 * a1[c] + m2 * a2[c])
-            for g in range(first[4], first[5]):
-                o, p, size, t = group[g, 0], group[g, 1], group[g, 2], group[g, 3]
-                to, by = row[o : o + size], wv[p : p + size]
-                m0, a0 = scale[t] * m[term[t, 1]], x[term[t, 0] : term[t, 0] + size]
-                m1, a1 = scale[t + 1] * m[term[t + 1, 1]], x[term[t + 1, 0] : term[t + 1, 0] + size]
-                m2, a2 = scale[t + 2] * m[term[t + 2, 1]], x[term[t + 2, 0] : term[t + 2, 0] + size]
-                m3, a3 = scale[t + 3] * m[term[t + 3, 1]], x[term[t + 3, 0] : term[t + 3, 0] + size]
+                    v = wv[p + c]
+                    a0, a1, a2 = v * x[i0 + c], v * x[i1 + c], v * x[i2 + c]
+                    row[o0 + c] += f00 * a0 + f01 * a1 + f02 * a2
+            for b in range(first[3], first[4]):
+                p, size, t = tile[b, 0], tile[b, 1], tile[b, 2]
+                o0, o1, i0 = at[b, 0], at[b, 1], at[b, 3]
+                f00 = f[t]
+                f10 = f[t + U1]
                 for c in range(size):
-                    to[c] += by[c] * (m0 * a0[c] + m1 * a1[c] + m2 * a2[c] + m3 * a3[c])
+                    v = wv[p + c]
+                    a0 = v * x[i0 + c]
+                    row[o0 + c] += f00 * a0
+                    row[o1 + c] += f10 * a0
+            for b in range(first[4], first[5]):
+                p, size, t = tile[b, 0], tile[b, 1], tile[b, 2]
+                o0, o1, i0, i1 = at[b, 0], at[b, 1], at[b, 3], at[b, 4]
+                f00, f01 = f[t], f[t + U1]
+                f10, f11 = f[t + U2], f[t + U3]
+                for c in range(size):
+                    v = wv[p + c]
+                    a0, a1 = v * x[i0 + c], v * x[i1 + c]
+                    row[o0 + c] += f00 * a0 + f01 * a1
+                    row[o1 + c] += f10 * a0 + f11 * a1
+            for b in range(first[5], first[6]):
+                p, size, t = tile[b, 0], tile[b, 1], tile[b, 2]
+                o0, o1, i0, i1, i2 = at[b, 0], at[b, 1], at[b, 3], at[b, 4], at[b, 5]
+                f00, f01, f02 = f[t], f[t + U1], f[t + U2]
+                f10, f11, f12 = f[t + U3], f[t + U4], f[t + U5]
+                for c in range(size):
+                    v = wv[p + c]
+                    a0, a1, a2 = v * x[i0 + c], v * x[i1 + c], v * x[i2 + c]
+                    row[o0 + c] += f00 * a0 + f01 * a1 + f02 * a2
+                    row[o1 + c] += f10 * a0 + f11 * a1 + f12 * a2
+            for b in range(first[6], first[7]):
+                p, size, t = tile[b, 0], tile[b, 1], tile[b, 2]
+                o0, o1, o2, i0 = at[b, 0], at[b, 1], at[b, 2], at[b, 3]
+                f00 = f[t]
+                f10 = f[t + U1]
+                f20 = f[t + U2]
+                for c in range(size):
+                    v = wv[p + c]
+                    a0 = v * x[i0 + c]
+                    row[o0 + c] += f00 * a0
+                    row[o1 + c] += f10 * a0
+                    row[o2 + c] += f20 * a0
+            for b in range(first[7], first[8]):
+                p, size, t = tile[b, 0], tile[b, 1], tile[b, 2]
+                o0, o1, o2, i0, i1 = at[b, 0], at[b, 1], at[b, 2], at[b, 3], at[b, 4]
+                f00, f01 = f[t], f[t + U1]
+                f10, f11 = f[t + U2], f[t + U3]
+                f20, f21 = f[t + U4], f[t + U5]
+                for c in range(size):
+                    v = wv[p + c]
+                    a0, a1 = v * x[i0 + c], v * x[i1 + c]
+                    row[o0 + c] += f00 * a0 + f01 * a1
+                    row[o1 + c] += f10 * a0 + f11 * a1
+                    row[o2 + c] += f20 * a0 + f21 * a1
+            for b in range(first[8], first[9]):
+                p, size, t = tile[b, 0], tile[b, 1], tile[b, 2]
+                o0, o1, o2, i0, i1, i2 = at[b, 0], at[b, 1], at[b, 2], at[b, 3], at[b, 4], at[b, 5]
+                f00, f01, f02 = f[t], f[t + U1], f[t + U2]
+                f10, f11, f12 = f[t + U3], f[t + U4], f[t + U5]
+                f20, f21, f22 = f[t + U6], f[t + U7], f[t + U8]
+                for c in range(size):
+                    v = wv[p + c]
+                    a0, a1, a2 = v * x[i0 + c], v * x[i1 + c], v * x[i2 + c]
+                    row[o0 + c] += f00 * a0 + f01 * a1 + f02 * a2
+                    row[o1 + c] += f10 * a0 + f11 * a1 + f12 * a2
+                    row[o2 + c] += f20 * a0 + f21 * a1 + f22 * a2
         if convert:
-            _outside(out_blocks, ro, out[n], add)
+            _outside(out_blocks, row, out[n], add)
 
 
 @jit
 def pulls(
-    first, group, term, scale, moment, entry_y, entry_c, n_row, a_row, e_row, w_row, a_blocks, g_blocks,
-    lazy, a, y, w, g, want_y, gy, want_w, gw, m, dm, ra, rg,
+    first, tile, at, scale, which, moment, entry_y, entry_c, n_row, a_row, e_row, w_row, a_blocks, g_blocks,
+    lazy, a, y, w, g, want_y, gy, want_w, gw, m, f, df, dm, ra, rg,
 ):  # fmt: skip
     """Add the gradients of <g, contract> with respect to y and to w, edge by edge.
 
-    The last four are room for numbers; so is ``gw``, then one row, where that of w is not wanted.
+    The last six are room for numbers; so is ``gw``, then one row, where that of w is not wanted.
     """
     zero = scale[0] - scale[0]
+    lazy_a, lazy_g = lazy and a_blocks.shape[0] > 0, lazy and g_blocks.shape[0] > 0
     for q in range(a_row.shape[0]):
         n, s, e, v = n_row[q], a_row[q], e_row[q], w_row[q]
-        lazy_a, lazy_g = lazy and a_blocks.shape[0] > 0, lazy and g_blocks.shape[0] > 0
         if lazy_a:
             _inside(a_blocks, a[s], ra)
         if lazy_g:
             _inside(g_blocks, g[n], rg)
         x, z, wv = (ra if lazy_a else a[s]), (rg if lazy_g else g[n]), w[v]
         gv = gw[v if want_w else 0]
-        _moments(moment, entry_y, entry_c, y[e], zero, m)
-        for t in range(dm.shape[0]):
-            dm[t] = zero
-        for k in range(first[1], first[2]):
-            o, p, size, t = group[k, 0], group[k, 1], group[k, 2], group[k, 3]
-            gk, wk = z[o : o + size], wv[p : p + size]
-            to = gv[p : p + size]
-            m0, a0 = scale[t] * m[term[t, 1]], x[term[t, 0] : term[t, 0] + size]
-            s0 = zero
+        _factors(moment, entry_y, entry_c, y[e], scale, which, zero, m, f)
+
+        for b in range(first[0], first[1]):
+            p, size, t = tile[b, 0], tile[b, 1], tile[b, 2]
+            o0, i0 = at[b, 0], at[b, 3]
+            f00 = f[t]
+            d00 = zero
             for c in range(size):
-                ga = gk[c] * a0[c]
-                s0 += wk[c] * ga
-                to[c] += m0 * ga
-            dm[term[t, 1]] += scale[t] * s0
-        for k in range(first[2], first[3]):
-            o, p, size, t = group[k, 0], group[k, 1], group[k, 2], group[k, 3]
-            gk, wk = z[o : o + size], wv[p : p + size]
-            to = gv[p : p + size]
-            m0, a0 = scale[t] * m[term[t, 1]], x[term[t, 0] : term[t, 0] + size]
-            m1, a1 = scale[t + 1] * m[term[t + 1, 1]], x[term[t + 1, 0] : term[t + 1, 0] + size]
-            s0, s1 = zero, zero
+                u = wv[p + c]
+                a0 = x[i0 + c]
+                g0 = z[o0 + c]
+                u0 = u * g0
+                d00 += u0 * a0
+                gv[p + c] += g0 * (f00 * a0)
+            df[t] = d00
+        for b in range(first[1], first[2]):
+            p, size, t = tile[b, 0], tile[b, 1], tile[b, 2]
+            o0, i0, i1 = at[b, 0], at[b, 3], at[b, 4]
+            f00, f01 = f[t], f[t + U1]
+            d00, d01 = zero, zero
             for c in range(size):
-                uc = wk[c] * gk[c]
-                s0 += uc * a0[c]
-                s1 += uc * a1[c]
-                to[c] += gk[c] * (m0 * a0[c] + m1 * a1[c])
-            dm[term[t, 1]] += scale[t] * s0
-            dm[term[t + 1, 1]] += scale[t + 1] * s1
-        for k in range(first[3], first[4]):
-            o, p, size, t = group[k, 0], group[k, 1], group[k, 2], group[k, 3]
-            gk, wk = z[o : o + size], wv[p : p + size]
-            to = gv[p : p + size]
-            m0, a0 = scale[t] * m[term[t, 1]], x[term[t, 0] : term[t, 0] + size]
-            m1, a1 = scale[t + 1] * m[term[t + 1, 1]], x[term[t + 1, 0] : term[t + 1, 0] + size]
-            m2, a2 = scale[t + 2] * m[term[t + 2, 1]], x[term[t + 2, 0] : term[t + 2, 0] + size]
-            s0, s1, s2 = zero, zero, zero
+                u = wv[p + c]
+                a0, a1 = x[i0 + c], x[i1 + c]
+                g0 = z[o0 + c]
+                u0 = u * g0
+                d00 += u0 * a0
+                d01 += u0 * a1
+                gv[p + c] += g0 * (f00 * a0 + f01 * a1)
+            df[t], df[t + U1] = d00, d01
+        for b in range(first[2], first[3]):
+            p, size, t = tile[b, 0], tile[b, 1], tile[b, 2]
+            o0, i0, i1, i2 = at[b, 0], at[b, 3], at[b, 4], at[b, 5]
+            f00, f01, f02 = f[t], f[t + U1], f[t + U2]
+            d00, d01, d02 = zero, zero, zero
             for c in range(size):
-                uc = wk[c] * gk[c]
-                s0 += uc * a0[c]
-                s1 += uc * a1[c]
-                s2 += uc * a2[c]
-                to[c] += gk[c] * (m0 * a0[c] + m1 * a1[c] + m2 * a2[c])
-            dm[term[t, 1]] += scale[t] * s0
-            dm[term[t + 1, 1]] += scale[t + 1] * s1
-            dm[term[t + 2, 1]] += scale[t + 2] * s2
-        for k in range(first[4], first[5]):
-            o, p, size, t = group[k, 0], group[k, 1], group[k, 2], group[k, 3]
-            gk, wk = z[o : o + size], wv[p : p + size]
-            to = gv[p : p + size]
-            m0, a0 = scale[t] * m[term[t, 1]], x[term[t, 0] : term[t, 0] + size]
-            m1, a1 = scale[t + 1] * m[term[t + 1, 1]], x[term[t + 1, 0] : term[t + 1, 0] + size]
-            m2, a2 = scale[t + 2] * m[term[t + 2, 1]], x[term[t + 2, 0] : term[t + 2, 0] + size]
-            m3, a3 = scale[t + 3] * m[term[t + 3, 1]], x[term[t + 3, 0] : term[t + 3, 0] + size]
-            s0, s1, s2, s3 = zero, zero, zero, zero
+                u = wv[p + c]
+                a0, a1, a2 = x[i0 + c], x[i1 + c], x[i2 + c]
+                g0 = z[o0 + c]
+                u0 = u * g0
+                d00 += u0 * a0
+                d01 += u0 * a1
+                d02 += u0 * a2
+                gv[p + c] += g0 * (f00 * a0 + f01 * a1 + f02 * a2)
+            df[t], df[t + U1], df[t + U2] = d00, d01, d02
+        for b in range(first[3], first[4]):
+            p, size, t = tile[b, 0], tile[b, 1], tile[b, 2]
+            o0, o1, i0 = at[b, 0], at[b, 1], at[b, 3]
+            f00 = f[t]
+            f10 = f[t + U1]
+            d00 = zero
+            d10 = zero
             for c in range(size):
-                uc = wk[c] * gk[c]
-                s0 += uc * a0[c]
-                s1 += uc * a1[c]
-                s2 += uc * a2[c]
-                s3 += uc * a3[c]
-                to[c] += gk[c] * (m0 * a0[c] + m1 * a1[c] + m2 * a2[c] + m3 * a3[c])
-            dm[term[t, 1]] += scale[t] * s0
-            dm[term[t + 1, 1]] += scale[t + 1] * s1
-            dm[term[t + 2, 1]] += scale[t + 2] * s2
-            dm[term[t + 3, 1]] += scale[t + 3] * s3
+                u = wv[p + c]
+                a0 = x[i0 + c]
+                g0, g1 = z[o0 + c], z[o1 + c]
+                u0 = u * g0
+                d00 += u0 * a0
+                u1 = u * g1
+                d10 += u1 * a0
+                gv[p + c] += g0 * (f00 * a0) + g1 * (f10 * a0)
+            df[t] = d00
+            df[t + U1] = d10
+        for b in range(first[4], first[5]):
+            p, size, t = tile[b, 0], tile[b, 1], tile[b, 2]
+            o0, o1, i0, i1 = at[b, 0], at[b, 1], at[b, 3], at[b, 4]
+            f00, f01 = f[t], f[t + U1]
+            f10, f11 = f[t + U2], f[t + U3]
+            d00, d01 = zero, zero
+            d10, d11 = zero, zero
+            for c in range(size):
+                u = wv[p + c]
+                a0, a1 = x[i0 + c], x[i1 + c]
+                g0, g1 = z[o0 + c], z[o1 + c]
+                u0 = u * g0
+                d00 += u0 * a0
+                d01 += u0 * a1
+                u1 = u * g1
+                d10 += u1 * a0
+                d11 += u1 * a1
+                gv[p + c] += g0 * (f00 * a0 + f01 * a1) + g1 * (f10 * a0 + f11 * a1)
+            df[t], df[t + U1] = d00, d01
+            df[t + U2], df[t + U3] = d10, d11
+        for b in range(first[5], first[6]):
+            p, size, t = tile[b, 0], tile[b, 1], tile[b, 2]
+            o0, o1, i0, i1, i2 = at[b, 0], at[b, 1], at[b, 3], at[b, 4], at[b, 5]
+            f00, f01, f02 = f[t], f[t + U1], f[t + U2]
+            f10, f11, f12 = f[t + U3], f[t + U4], f[t + U5]
+            d00, d01, d02 = zero, zero, zero
+            d10, d11, d12 = zero, zero, zero
+            for c in range(size):
+                u = wv[p + c]
+                a0, a1, a2 = x[i0 + c], x[i1 + c], x[i2 + c]
+                g0, g1 = z[o0 + c], z[o1 + c]
+                u0 = u * g0
+                d00 += u0 * a0
+                d01 += u0 * a1
+                d02 += u0 * a2
+                u1 = u * g1
+                d10 += u1 * a0
+                d11 += u1 * a1
+                d12 += u1 * a2
+                gv[p + c] += g0 * (f00 * a0 + f01 * a1 + f02 * a2) + g1 * (f10 * a0 + f11 * a1 + f12 * a2)
+            df[t], df[t + U1], df[t + U2] = d00, d01, d02
+            df[t + U3], df[t + U4], df[t + U5] = d10, d11, d12
+        for b in range(first[6], first[7]):
+            p, size, t = tile[b, 0], tile[b, 1], tile[b, 2]
+            o0, o1, o2, i0 = at[b, 0], at[b, 1], at[b, 2], at[b, 3]
+            f00 = f[t]
+            f10 = f[t + U1]
+            f20 = f[t + U2]
+            d00 = zero
+            d10 = zero
+            d20 = zero
+            for c in range(size):
+                u = wv[p + c]
+                a0 = x[i0 + c]
+                g0, g1, g2 = z[o0 + c], z[o1 + c], z[o2 + c]
+                u0 = u * g0
+                d00 += u0 * a0
+                u1 = u * g1
+                d10 += u1 * a0
+                u2 = u * g2
+                d20 += u2 * a0
+                gv[p + c] += g0 * (f00 * a0) + g1 * (f10 * a0) + g2 * (f20 * a0)
+            df[t] = d00
+            df[t + U1] = d10
+            df[t + U2] = d20
+        for b in range(first[7], first[8]):
+            p, size, t = tile[b, 0], tile[b, 1], tile[b, 2]
+            o0, o1, o2, i0, i1 = at[b, 0], at[b, 1], at[b, 2], at[b, 3], at[b, 4]
+            f00, f01 = f[t], f[t + U1]
+            f10, f11 = f[t + U2], f[t + U3]
+            f20, f21 = f[t + U4], f[t + U5]
+            d00, d01 = zero, zero
+            d10, d11 = zero, zero
+            d20, d21 = zero, zero
+            for c in range(size):
+                u = wv[p + c]
+                a0, a1 = x[i0 + c], x[i1 + c]
+                g0, g1, g2 = z[o0 + c], z[o1 + c], z[o2 + c]
+                u0 = u * g0
+                d00 += u0 * a0
+                d01 += u0 * a1
+                u1 = u * g1
+                d10 += u1 * a0
+                d11 += u1 * a1
+                u2 = u * g2
+                d20 += u2 * a0
+                d21 += u2 * a1
+                gv[p + c] += (
+                    g0 * (f00 * a0 + f01 * a1) + g1 * (f10 * a0 + f11 * a1) + g2 * (f20 * a0 + f21 * a1)
+                )
+            df[t], df[t + U1] = d00, d01
+            df[t + U2], df[t + U3] = d10, d11
+            df[t + U4], df[t + U5] = d20, d21
+        for b in range(first[8], first[9]):
+            p, size, t = tile[b, 0], tile[b, 1], tile[b, 2]
+            o0, o1, o2, i0, i1, i2 = at[b, 0], at[b, 1], at[b, 2], at[b, 3], at[b, 4], at[b, 5]
+            f00, f01, f02 = f[t], f[t + U1], f[t + U2]
+            f10, f11, f12 = f[t + U3], f[t + U4], f[t + U5]
+            f20, f21, f22 = f[t + U6], f[t + U7], f[t + U8]
+            d00, d01, d02 = zero, zero, zero
+            d10, d11, d12 = zero, zero, zero
+            d20, d21, d22 = zero, zero, zero
+            for c in range(size):
+                u = wv[p + c]
+                a0, a1, a2 = x[i0 + c], x[i1 + c], x[i2 + c]
+                g0, g1, g2 = z[o0 + c], z[o1 + c], z[o2 + c]
+                u0 = u * g0
+                d00 += u0 * a0
+                d01 += u0 * a1
+                d02 += u0 * a2
+                u1 = u * g1
+                d10 += u1 * a0
+                d11 += u1 * a1
+                d12 += u1 * a2
+                u2 = u * g2
+                d20 += u2 * a0
+                d21 += u2 * a1
+                d22 += u2 * a2
+                gv[p + c] += (
+                    g0 * (f00 * a0 + f01 * a1 + f02 * a2)
+                    + g1 * (f10 * a0 + f11 * a1 + f12 * a2)
+                    + g2 * (f20 * a0 + f21 * a1 + f22 * a2)
+                )
+            df[t], df[t + U1], df[t + U2] = d00, d01, d02
+            df[t + U3], df[t + U4], df[t + U5] = d10, d11, d12
+            df[t + U6], df[t + U7], df[t + U8] = d20, d21, d22
         if want_y:
+            for t in range(dm.shape[0]):
+                dm[t] = zero
+            for t in range(df.shape[0]):
+                dm[which[t]] += scale[t] * df[t]
             for t in range(dm.shape[0]):
                 for r in range(moment[t], moment[t + 1]):
                     gy[e, entry_y[r]] += entry_c[r] * dm[t]

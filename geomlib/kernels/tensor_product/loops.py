@@ -1,8 +1,9 @@
-"""The sparse table as the CPU loops read it: groups sorted by size, moments shared between paths."""
+"""The sparse table as the CPU loops read it: tiles sorted by shape, moments shared between paths."""
 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,18 +15,20 @@ from geomlib.kernels.tensor_product.plan import Table
 
 __all__ = ["Loop", "blocks_of", "loop_of"]
 
-#: Most terms that one pass over the channels adds up; more are split evenly.
-TERMS = 4
+#: Most components of the output, and of the features, in one tile.
+SIDE = 3
+_SHAPES = SIDE * SIDE
 
 
 @dataclass(frozen=True, eq=False)
 class Loop:
     """What ``cpu.contract`` and ``cpu.pulls`` read; see there."""
 
-    first: np.ndarray  # (TERMS + 2,)
-    group: np.ndarray  # (G, 4)
-    term: np.ndarray  # (T, 2)
-    scale: np.ndarray  # (T,) float64
+    first: np.ndarray  # (10,)
+    tile: np.ndarray  # (B, 3) uint64
+    at: np.ndarray  # (B, 6) uint64
+    scale: np.ndarray  # (F,) float64
+    which: np.ndarray  # (F,)
     moment: np.ndarray  # (M + 1,)
     entry_y: np.ndarray  # (R,)
     entry_c: np.ndarray  # (R,) float64
@@ -36,45 +39,109 @@ class Loop:
         """Number of moments."""
         return self.moment.shape[0] - 1
 
+    @property
+    def factors(self) -> int:
+        """Number of factors of all tiles."""
+        return self.scale.shape[0]
+
     def arrays(self, dtype: torch.dtype) -> tuple[Any, ...]:
         """Return the arrays with coefficients in the type of the features."""
         if dtype not in self._cast:
             scale, c = (torch.from_numpy(t).to(dtype).numpy() for t in (self.scale, self.entry_c))
-            self._cast[dtype] = (self.first, self.group, self.term, scale, self.moment, self.entry_y, c)
+            self._cast[dtype] = (
+                self.first, self.tile, self.at, scale, self.which, self.moment, self.entry_y, c,
+            )  # fmt: skip
         return self._cast[dtype]
 
 
+#: Offset in the output of every row of a path, and its entries by offset in the features: the bounds of a moment.
+_Rows = dict[int, dict[int, tuple[int, int]]]
+
+
+@dataclass(frozen=True)
+class _Tile:
+    outs: tuple[int, ...]
+    ins: tuple[int, ...]
+
+
 def loop_of(table: Table, weights: int, *, weighted: bool) -> Loop | None:
-    """Return the groups with weights, or those without, sorted; None if there are none.
+    """Return the tiles of the paths with weights, or of those without, sorted by shape; None if there are none.
 
     Weights beyond the first ``weights`` columns are ones; they are read from the start of a row of ones instead.
     """
     moments = _Moments()
-    scaled = [moments.add(table.entry_y[a:b], table.entry_c[a:b]) for _, a, b in table.term.tolist()]
-    chunks: list[tuple[int, list[int], list[int]]] = []
-    for o, p, size, t, last in table.group.tolist():
-        if (p < weights) != weighted:
-            continue
-        pieces = -(-(last - t) // TERMS)
-        bounds = [t + (last - t) * k // pieces for k in range(pieces + 1)]
-        for a, b in itertools.pairwise(bounds):
-            chunks.append((b - a, [o, p if weighted else 0, size], list(range(a, b))))
-    if not chunks:
+    found: list[tuple[_Tile, int, int, _Rows]] = []
+    for p, size, rows in _paths(table):
+        if size and (p < weights) == weighted:
+            found += [(tile, p if weighted else 0, size, rows) for tile in _cover(rows, size)]
+    if not found:
         return None
-    chunks.sort(key=lambda chunk: chunk[0])
-    group: list[list[int]] = []
-    order: list[int] = []
-    for _, head, terms in chunks:
-        group.append([*head, len(order)])
-        order += terms
-    sizes = np.bincount(np.array([c[0] for c in chunks], dtype=np.int64), minlength=TERMS + 1)
+    found.sort(key=lambda f: (len(f[0].outs), len(f[0].ins)))
+    heads: list[list[int]] = []
+    places: list[list[int]] = []
+    factors: list[tuple[int, float]] = []
+    counts = np.zeros(_SHAPES + 1, dtype=np.int64)
+    for tile, p, size, rows in found:
+        counts[SIDE * (len(tile.outs) - 1) + len(tile.ins)] += 1
+        heads.append([p, size, len(factors)])
+        places.append([*_padded(tile.outs), *_padded(tile.ins)])
+        for o in tile.outs:
+            for i in tile.ins:
+                bounds = rows[o].get(i)
+                factors.append((0, 0.0) if bounds is None else moments.add(*_entries(table, *bounds)))
     return Loop(
-        np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),
-        np.array(group, dtype=np.int64).reshape(-1, 4),
-        np.array([[table.term[t, 0], scaled[t][0]] for t in order], dtype=np.int64).reshape(-1, 2),
-        np.array([scaled[t][1] for t in order], dtype=np.float64),
+        np.cumsum(counts), np.array(heads, dtype=np.uint64), np.array(places, dtype=np.uint64),
+        np.array([scale for _, scale in factors]), np.array([k for k, _ in factors], dtype=np.int64),
         *moments.arrays(),
-    )
+    )  # fmt: skip
+
+
+def _entries(table: Table, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
+    return table.entry_y[start:stop], table.entry_c[start:stop]
+
+
+def _padded(offsets: tuple[int, ...]) -> tuple[int, ...]:
+    return (*offsets, *(0,) * (SIDE - len(offsets)))
+
+
+def _paths(table: Table) -> Iterator[tuple[int, int, _Rows]]:
+    """Yield offset of the weights, channels and rows of every path; no path has one output twice."""
+    rows: _Rows = {}
+    before: tuple[int, int] | None = None
+    for o, p, size, t, last in table.group.tolist():
+        if before is not None and ((p, size) != before or o in rows):
+            yield *before, rows
+            rows = {}
+        before = (p, size)
+        rows[o] = {a: (start, stop) for a, start, stop in table.term[t:last].tolist()}
+    if before is not None:
+        yield *before, rows
+
+
+def _cover(rows: _Rows, size: int) -> list[_Tile]:
+    """Return the tiles of one shape, less what is zero, that take least time."""
+    shapes = itertools.product(range(1, SIDE + 1), repeat=2)
+    covers = [_tiles(rows, *shape) for shape in shapes]
+    return min(covers, key=lambda cover: sum(_time(tile, size) for tile in cover))
+
+
+def _tiles(rows: _Rows, most_outs: int, most_ins: int) -> list[_Tile]:
+    found: list[_Tile] = []
+    outs = list(rows)
+    for k in range(0, len(outs), most_outs):
+        chunk = outs[k : k + most_outs]
+        ins = sorted({i for o in chunk for i in rows[o]})
+        for j in range(0, len(ins), most_ins):
+            part = ins[j : j + most_ins]
+            used = tuple(o for o in chunk if any(i in rows[o] for i in part))
+            found.append(_Tile(used, tuple(part)))
+    return found
+
+
+def _time(tile: _Tile, size: int) -> float:
+    """Return the time of a tile in units of a memory access of eight channels, as fitted to measured loops."""
+    r, s = len(tile.outs), len(tile.ins)
+    return 24.0 + (-(-size // 8)) * (1 + s + 2 * r + s + r * s)
 
 
 class _Moments:
