@@ -14,6 +14,13 @@ import torch
 from geomlib import create_model
 from geomlib.kernels.edges import EdgeList, edge_message
 from geomlib.kernels.geometry import bond_geometry
+from geomlib.layers import (
+    ChannelwiseTensorProduct,
+    ElementwiseTensorProduct,
+    FullyConnectedTensorProduct,
+    SphericalHarmonics,
+    TensorProductConv,
+)
 from tests.kernels.test_fused import CASES
 
 pytest.importorskip("numba")
@@ -26,7 +33,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def kernels():
-    for folder in ("cartesian", "dual", "edges", "geometry", "harmonics"):
+    for folder in ("cartesian", "dual", "edges", "geometry", "harmonics", "tensor_product"):
         module = importlib.import_module(f"geomlib.kernels.{folder}.cpu")
         for name in module.__all__:
             yield f"{folder}.{name}", getattr(module, name).dispatcher
@@ -53,6 +60,29 @@ def twice(operation, tensors):
     return *first, *second
 
 
+def use_products(dtype):
+    """Products of all modes and convolutions of every layout; harmonics."""
+    for layout in (strided, transposed):
+        for product in (
+            ChannelwiseTensorProduct("4x0e+4x1o", "0e+1o", shared_weights=False, backend="cpu"),
+            ElementwiseTensorProduct("4x0e+4x1o", "4x0e+4x1o", backend="cpu"),
+            FullyConnectedTensorProduct(
+                "4x0e+4x1o", "2x0e+1o", "3x0e+2x1o", shared_weights=False, backend="cpu"
+            ),
+        ):
+            x, y = (layout(torch.randn(5, r.dim), dtype) for r in (product.irreps_in1, product.irreps_in2))
+            w = [layout(torch.randn(5, product.weight_numel), dtype)] if product.weight_numel else []
+            twice(product, [x, y, *w])
+        conv = TensorProductConv(
+            ChannelwiseTensorProduct("4x0e+4x1o", "0e+1o", shared_weights=False, backend="cpu")
+        )
+        for edges in (torch.tensor([[0, 1, 2], [1, 0, 0]]), torch.zeros(2, 0, dtype=torch.int32)):
+            x, y = layout(torch.randn(3, 16), dtype), layout(torch.randn(edges.shape[1], 4), dtype)
+            w = layout(torch.randn(edges.shape[1], conv.product.weight_numel), dtype)
+            twice(lambda x, y, w, e=edges, f=conv: f(x, y, e, w), [x, y, w])
+        twice(SphericalHarmonics("0e+1o+2e"), [layout(torch.randn(4, 3), dtype)])
+
+
 def use_everything(dtype):
     """Call every kernel: odd memory orders, no edges, one atom, a periodic cell, a recorded call."""
     for case in CASES.values():
@@ -64,6 +94,7 @@ def use_everything(dtype):
             layout(torch.randn(4, 3), dtype), loop=True, second_order=False, backend="cpu"
         )
         (length.sum() + direction.pow(2).sum()).backward()
+    use_products(dtype)
     pairs = torch.tensor([[0, 1], [1, 2], [2, 0]]).T  # its rows are not contiguous
     weight, x = torch.randn(4, 3, 2, dtype=dtype, requires_grad=True), torch.randn(3, 9, 2, dtype=dtype)
     edge_message(weight, x, EdgeList.from_edge_index(pairs, 3, loops=True), backend="cpu").sum().backward()
@@ -81,7 +112,9 @@ def test_every_kernel_is_compiled_once_per_type_of_the_features():
         use_everything(dtype)
     for name, dispatcher in kernels():
         features = Counter(
-            " and ".join(sorted({str(a.dtype) for a in signature if isinstance(a, types.Array)} - {"int64"}))
+            " and ".join(
+                sorted({str(a.dtype) for a in signature if isinstance(a, types.Array)} - {"int64", "uint64"})
+            )
             for signature in dispatcher.signatures
         )
         assert features == {"float32": 1, "float64": 1}, (name, dispatcher.signatures)
