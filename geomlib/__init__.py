@@ -13,6 +13,7 @@ from geomlib.errors import CheckpointError, GeomlibError, InvalidInput, MissingD
 
 if TYPE_CHECKING:
     from geomlib import verify
+    from geomlib.kernels.compile_forces import compile_forces
     from geomlib.zoo.registry import create_model, list_models
 
 __all__ = [
@@ -21,11 +22,17 @@ __all__ = [
     "InvalidInput",
     "MissingDependency",
     "__version__",
+    "compile_forces",
     "create_model",
     "list_models",
     "verify",
 ]
 
-_LAZY = {"create_model": "zoo.registry", "list_models": "zoo.registry", "verify": "verify"}
+_LAZY = {
+    "compile_forces": "kernels.compile_forces",
+    "create_model": "zoo.registry",
+    "list_models": "zoo.registry",
+    "verify": "verify",
+}
 
 __getattr__ = attribute_loader("geomlib", _LAZY)
