@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from geomlib.algebra.irreps.products import ProductSpec
-from geomlib.kernels.arrays import array
+from geomlib.kernels.arrays import array, empty, zeros
 from geomlib.kernels.differentiable import FusedOperation
 from geomlib.kernels.tensor_product import reference
 from geomlib.kernels.tensor_product.layout import weights_by_channel
@@ -110,7 +110,7 @@ def _ordered(rows: Rows, blocks: np.ndarray, t: Tensor) -> Tensor:
     t = t.detach().contiguous()
     if rows.lazy or not blocks.shape[0]:
         return t
-    out = torch.empty_like(t)
+    out = empty(*t.shape, dtype=t.dtype)
     cpu.rearrange(blocks, t.numpy(), out.numpy())
     return out
 
@@ -134,7 +134,7 @@ def _contract(
         for loop, by, row in _weighted(product, loops, w, lists[3], ones=ones):
             add = out is not None
             if out is None:
-                out = (torch.empty if outs.shape[0] else torch.zeros)(height, width_out, dtype=a.dtype)
+                out = (empty if outs.shape[0] else zeros)(height, width_out, dtype=a.dtype)
             sizes = loop.moments, loop.factors, width_in, width_out
             room = [torch.empty(n, dtype=a.dtype).numpy() for n in sizes]
             cpu.contract(
@@ -187,7 +187,7 @@ def _backward(
     x, y, w = tensors
     g = _ordered(rows, product.out_blocks, grad)
     dx = _contract(static, [(g, y, w, True)], x.dtype, transposed=True) if needs[0] else None
-    dy, dw = (torch.zeros(t.shape, dtype=t.dtype) if n else None for t, n in ((y, needs[1]), (w, needs[2])))
+    dy, dw = (zeros(*t.shape, dtype=t.dtype) if n else None for t, n in ((y, needs[1]), (w, needs[2])))
     if needs[1] or needs[2]:
         _pulls(static, _ordered(rows, product.in_blocks, x), y, w, g, dy, dw)
     return dx, dy, dw
@@ -214,7 +214,7 @@ def _double_backward(
         terms = [] if ty is None else [(g, ty, w, True)]
         terms += [] if tw is None else [(g, y, tw, False)]
         dx = _contract(static, terms, x.dtype, transposed=True)
-    dy, dw = (torch.zeros(t.shape, dtype=t.dtype) if n else None for t, n in ((y, needs[2]), (w, needs[3])))
+    dy, dw = (zeros(*t.shape, dtype=t.dtype) if n else None for t, n in ((y, needs[2]), (w, needs[3])))
     if ta is not None:
         _pulls(static, ta, y, w, g, dy, dw)
     # The gradient with respect to y does not read y, that with respect to w does not read w: one pass serves both.

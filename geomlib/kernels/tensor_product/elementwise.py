@@ -15,7 +15,7 @@ from torch import Tensor
 
 from geomlib.algebra.irreps import wigner_3j
 from geomlib.algebra.irreps.products import ProductSpec
-from geomlib.kernels.arrays import array
+from geomlib.kernels.arrays import array, zeros
 from geomlib.kernels.differentiable import FusedOperation
 from geomlib.kernels.tensor_product import reference
 from geomlib.kernels.tensor_product.loops import blocks_of
@@ -128,7 +128,7 @@ def _add(
 
 
 def _forward(product: Elementwise, tensors: tuple[Tensor, ...]) -> Tensor:
-    out = torch.zeros(tensors[0].shape[0], product.width, dtype=tensors[0].dtype)
+    out = zeros(tensors[0].shape[0], product.width, dtype=tensors[0].dtype)
     _add(product, out, "g", dict(zip("xyw", tensors, strict=True)))
     return out
 
@@ -139,7 +139,7 @@ def _backward(
     given = dict(zip(_ROLES, (grad, *tensors), strict=True))
     found: list[Maybe] = []
     for role, t, need in zip("xyw", tensors, needs, strict=True):
-        out = torch.zeros(t.shape, dtype=t.dtype) if need else None
+        out = zeros(*t.shape, dtype=t.dtype) if need else None
         if out is not None:
             _add(product, out, role, given)
         found.append(out)
@@ -156,7 +156,7 @@ def _double_backward(
     given = dict(zip(_ROLES, (grad, *tensors), strict=True))
     found: list[Maybe] = []
     for role, need in zip(_ROLES, needs, strict=True):
-        out = torch.zeros(given[role].shape, dtype=grad.dtype) if need else None
+        out = zeros(*given[role].shape, dtype=grad.dtype) if need else None
         for other, tangent in zip("xyw", tangents, strict=True):
             if out is None or tangent is None or other == role:
                 continue
