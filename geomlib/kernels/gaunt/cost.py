@@ -119,7 +119,7 @@ def prior(spec: SignalProduct, method: str, backend: str) -> float:
 
 _lock = threading.Lock()
 _measured: dict[str, dict[str, float]] = {}
-_chosen: dict[str, str] = {}
+_chosen: dict[tuple[str, Situation], str] = {}
 _loaded: set[str] = set()
 
 
@@ -139,20 +139,21 @@ def best_method(spec: SignalProduct, where: Situation, *, may_time: bool = True)
         where: device, type, backend.
         may_time: time the candidates if that was not done before; otherwise what is known decides.
     """
-    key = _key(spec, where)
-    found = _chosen.get(key)
+    short = spec.key, where
+    found = _chosen.get(short)
     if found is not None:
         return found
     with _lock:
-        if key not in _chosen:
+        if short not in _chosen:
+            key = _key(spec, where)
             if may_time and where.device == "cpu":
                 _load()
                 if key not in _measured:
                     _measured[key] = _time_all(spec, where)
                     _save()
             costs = _costs(spec, where)
-            _chosen[key] = min(costs, key=lambda c: c.time).method
-        return _chosen[key]
+            _chosen[short] = min(costs, key=lambda c: c.time).method
+        return _chosen[short]
 
 
 def _costs(spec: SignalProduct, where: Situation) -> list[Cost]:

@@ -55,6 +55,7 @@ class Program:
     def __init__(self, table: SparseTable) -> None:
         entries = zip(table.k.tolist(), table.i.tolist(), table.j.tolist(), table.value.tolist(), strict=True)
         self.type = _ProgramType(tuple(map(int, table.shape)), tuple(entries))
+        self._numba_type_ = self.type  # spares Numba a search at every call
 
 
 class _ProgramType(types.Type):

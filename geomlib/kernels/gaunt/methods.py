@@ -17,8 +17,8 @@ __all__ = ["METHODS", "chunked", "methods_of", "whole"]
 METHODS = ("sparse", "dense", "half", "separable", "fft")
 """``dense``, ``half`` and ``separable`` are the forms of the grid."""
 
-#: Temporaries are several times the features: so many columns of them stay in a processor's cache.
-_COLUMNS = 1024
+#: Temporaries are several times the features: pieces of so many numbers, and at least so many columns, stay in a cache.
+_NUMBERS, _COLUMNS = 2**18, 1024
 
 
 def methods_of(kind: str) -> tuple[str, ...]:
@@ -49,7 +49,9 @@ def chunked(spec: SignalProduct, method: str, backend: str, x: Tensor, y: Tensor
     """Return the product without recording derivatives, in pieces that fit a cache."""
     if method == "sparse" and backend == "cpu":
         return compiled_product(spec, x, y)
-    rows, step = x.shape[0], max(1, _COLUMNS // spec.channels)
+    # A grid has about twice as many points as there are components.
+    columns = max(_COLUMNS, _NUMBERS // (2 * sum(spec.dims)))
+    rows, step = x.shape[0], max(1, columns // spec.channels)
     if rows <= step:
         return whole(spec, method, x, y).contiguous()
     z = x.new_empty(rows, spec.sizes[2])

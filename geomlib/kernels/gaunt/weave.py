@@ -28,6 +28,7 @@ class Spaces:
 
     def __init__(self, *sizes: tuple[int, ...]) -> None:
         self.type = _SpacesType(sizes)
+        self._numba_type_ = self.type  # spares Numba a search at every call
 
 
 class _SpacesType(types.Type):

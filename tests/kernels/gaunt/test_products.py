@@ -282,7 +282,7 @@ def test_the_choice_is_made_once_and_kept(tmp_path, monkeypatch):
         gaunt_product(spec, x, y)
     assert len(timed) == 1 and cost._chosen == chosen
     stored = json.loads((tmp_path / "gaunt_costs.json").read_text())
-    assert list(stored["entries"]) == list(chosen)
+    assert len(stored["entries"]) == len(chosen) == 1
     forget(monkeypatch)
     gaunt_product(spec, x, y)  # as another process would
     assert len(timed) == 1 and cost._chosen == chosen
