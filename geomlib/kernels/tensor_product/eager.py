@@ -17,7 +17,7 @@ from geomlib.kernels.tensor_product.layout import weights_by_channel
 from geomlib.kernels.tensor_product.lowering import loops_pay, product_by_loops
 from geomlib.kernels.tensor_product.plan import Rows
 
-__all__ = ["Call", "checked", "convolution", "loops_of", "product"]
+__all__ = ["Call", "checked", "chosen_backend", "convolution", "loops_of", "product"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,6 +126,11 @@ def checked(
             f"x, y, weight: expected one floating type, got {x.dtype}, {y.dtype}, {weight.dtype}."
         )
     return x, y, weight
+
+
+def chosen_backend(spec: ProductSpec, tensors: tuple[Tensor, ...], backend: str | None) -> str:
+    """Return what would serve a product of such tensors."""
+    return _choose("tensor_product", spec, tensors, backend)
 
 
 def _choose(op: str, spec: ProductSpec, tensors: tuple[Tensor, ...], backend: str | None) -> str:
