@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
 from geomlib.algebra.irreps import Irreps
 from geomlib.errors import InvalidInput
 from geomlib.kernels import recording
+from geomlib.kernels.dispatch import traced
 
-__all__ = ["blocks", "checked", "checked_edges"]
+__all__ = ["blocks", "checked", "checked_edges", "read_values"]
 
 
 def checked(layer: str, name: str, x: Tensor, irreps: Irreps, like: Tensor | None = None) -> Tensor:
@@ -53,8 +56,14 @@ def checked_edges(layer: str, edge_index: Tensor, nodes: int) -> tuple[Tensor, T
                 f"{layer}: edge {edge} of `edge_index` is {index[:, edge].tolist()}; nodes are 0..{nodes - 1}."
             )
 
-    recording.deferred(in_range, edge_index)
+    read_values(in_range, edge_index)
     return edge_index[0].long(), edge_index[1].long()
+
+
+def read_values(check: Callable[[Tensor], None], value: Tensor) -> None:
+    """Run a check of values: now, after every replay of a recorded step, or, in traced code, not at all."""
+    if not traced(value):
+        recording.deferred(check, value)
 
 
 def blocks(x: Tensor, irreps: Irreps) -> list[Tensor]:

@@ -11,12 +11,12 @@ from torch import Tensor, nn
 
 from geomlib.algebra.irreps import Irreps, wigner_3j
 from geomlib.algebra.irreps.harmonics import direction
-from geomlib.algebra.irreps.wigner import aligning_rotation, wigner_matrices
+from geomlib.algebra.irreps.wigner import aligning_rotation, coupling, wigner_matrices
 from geomlib.algebra.symmetry import Symmetry
 from geomlib.errors import InvalidInput
-from geomlib.kernels import recording
+from geomlib.layers._constants import Float64Buffers
 from geomlib.layers._examples import edges_of, example_atoms
-from geomlib.layers._features import blocks, checked, checked_edges
+from geomlib.layers._features import blocks, checked, checked_edges, read_values
 from geomlib.layers.tensor_product import TensorProduct
 
 __all__ = ["SO2Convolution"]
@@ -47,7 +47,7 @@ class _Mixing:
         return slice(self.start, self.start + self.shape[0] * self.shape[1])
 
 
-class SO2Convolution(nn.Module):
+class SO2Convolution(Float64Buffers):
     r"""The convolution with spherical harmonics of the edges, in a frame in which the edge is the polar axis (eSCN).
 
     .. math:: z_n = \sum_{e:\, \mathrm{target}(e) = n} D(R_e)^\top\, L\big( s_e \odot D(R_e)\, x_{\mathrm{source}(e)} \big),
@@ -99,6 +99,8 @@ class SO2Convolution(nn.Module):
         self.weight_numel = self.mixings[-1].weights.stop if self.mixings else 0
         self.scale_numel = sum(b.mul * (k + 1) for b, k in zip(self.irreps_in, self.orders_in, strict=True))
         self.weight = nn.Parameter(torch.randn(self.weight_numel))
+        for l in range(1, self.lmax):
+            self.register_buffer(f"coupling_{l}", coupling(l), persistent=False)
 
     def _plan(self) -> list[_Mixing]:
         ours, theirs = (
@@ -142,8 +144,9 @@ class SO2Convolution(nn.Module):
                     f"SO2Convolution: `{name}` is {t.dtype} of shape {tuple(t.shape)}, expected {x.dtype} of shape "
                     f"({len(source)}, {width})."
                 )
-        recording.deferred(_some_length, edge_vec)
-        matrices = wigner_matrices(self.lmax, aligning_rotation(direction(edge_vec)))
+        read_values(_some_length, edge_vec)
+        couplings = [self.get_buffer(f"coupling_{l}") for l in range(1, self.lmax)]
+        matrices = wigner_matrices(self.lmax, aligning_rotation(direction(edge_vec)), couplings)
         aligned = self._aligned(x[source], matrices, scale)
         message = self._returned(self._mixed(aligned, x), matrices, x)
         return x.new_zeros(x.shape[0], self.irreps_out.dim).index_add(0, target, message)

@@ -13,10 +13,9 @@ from geomlib.algebra.irreps.products import ProductSpec
 from geomlib.algebra.irreps.symmetric import CoupledPath, symmetric_basis
 from geomlib.algebra.symmetry import Symmetry
 from geomlib.errors import InvalidInput
-from geomlib.kernels import recording
 from geomlib.kernels.tensor_product import tensor_product
 from geomlib.layers._constants import Float64Buffers
-from geomlib.layers._features import checked
+from geomlib.layers._features import checked, read_values
 
 __all__ = ["SymmetricContraction"]
 
@@ -109,7 +108,7 @@ class SymmetricContraction(Float64Buffers):
                 f"SymmetricContraction: `element` is {element.dtype} of shape {tuple(element.shape)}; expected integers "
                 f"of shape ({x.shape[0]},)."
             )
-        recording.deferred(self._in_range, element)
+        read_values(self._in_range, element)
         return paths[element]
 
     def _in_range(self, element: Tensor) -> None:

@@ -60,6 +60,11 @@ def spherical_harmonics(
     degrees = checked_harmonics(l, x, normalization)
     if not degrees:
         return x.new_zeros(*x.shape[:-1], 0)
+    if torch.compiler.is_compiling() or type(x) not in (Tensor, torch.nn.Parameter):
+        # A compiler joins what is done to every component; and a table made while torch traces is no tensor to keep.
+        values = solid_harmonics(max(degrees), direction(x) if normalize else x)
+        scale = {d: scale_of(d, normalization) for d in set(degrees)}
+        return torch.cat([scale[d] * values[..., d * d : (d + 1) ** 2] for d in degrees], dim=-1)
     rows = _coupled(max(degrees), x.reshape(-1, 3).T.contiguous(), normalize, normalization)
     chosen = rows[degrees[0]] if len(degrees) == 1 else torch.cat([rows[d] for d in degrees])
     return chosen.T.contiguous().reshape(*x.shape[:-1], len(chosen))
@@ -187,7 +192,6 @@ def solid_harmonics(lmax: int, x: Tensor) -> Tensor:  # (..., 3) -> (..., (lmax 
     return torch.stack([c for c in columns if c is not None], dim=-1)
 
 
-@functools.cache
 def start_factor(m: int) -> float:
     """Return (sqrt 2 if m) N_mm (2m - 1)!!, with N_lm^2 = (2l+1)/4pi (l-m)!/(l+m)!."""
     square = (2 * m + 1) / (4 * math.pi) * (2 if m else 1)
@@ -196,7 +200,6 @@ def start_factor(m: int) -> float:
     return math.sqrt(square)
 
 
-@functools.cache
 def recursion_factors(l: int, m: int) -> tuple[float, float]:
     """Return the factors of y N Q_{l-1} and r^2 N Q_{l-2} in N Q_l."""
     ratio = (2 * l + 1) / ((l - m) * (l + m))
@@ -205,7 +208,6 @@ def recursion_factors(l: int, m: int) -> tuple[float, float]:
     return first, second
 
 
-@functools.cache
 def scale_of(l: int, normalization: str) -> float:
     """Return the factor that takes orthonormal harmonics of degree l to the normalisation."""
     if normalization == "integral":

@@ -12,6 +12,7 @@ The order of components is e3nn's: l = 1 is (x, y, z).
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from typing import TypeAlias
 
 import numpy as np
@@ -106,17 +107,18 @@ def coupling(degree: int) -> Tensor:  # (2l+3, 2l+1, 3)
 
 
 def wigner_matrices(
-    degree: int, r: Tensor
+    degree: int, r: Tensor, couplings: Sequence[Tensor] | None = None
 ) -> list[Tensor]:  # (..., 3, 3) -> (..., 2l+1, 2l+1) for l = 0..degree
     r"""Return :math:`D^0(R), \ldots, D^l(R)`, differentiable and in batches, to about :math:`l \cdot 10^{-15}`.
 
     Args:
         degree: highest l.
-        r: rotations, float64.
+        r: rotations.
+        couplings: those of degrees 1 to l - 1, where they are at hand, as in a module that is compiled.
     """
     found = [torch.ones_like(r[..., :1, :1]), r]
     for n in range(1, degree):
-        c = coupling(n).to(r)
+        c = (coupling(n) if couplings is None else couplings[n - 1]).to(r)
         half = torch.einsum("...ab,Nbj->...aNj", found[-1], c)
         half = torch.einsum("...aNj,...ij->...aNi", half, r)
         found.append(torch.einsum("Mai,...aNi->...MN", c, half))

@@ -19,7 +19,7 @@ from geomlib.algebra.irreps import spherical_harmonics as reference
 from geomlib.algebra.irreps.harmonics import checked_harmonics
 from geomlib.kernels.arrays import array
 from geomlib.kernels.differentiable import FusedOperation
-from geomlib.kernels.dispatch import choose
+from geomlib.kernels.dispatch import choose, traced
 from geomlib.kernels.harmonics.plan import TILE, Plan, plan_of
 
 __all__ = ["spherical_harmonics"]
@@ -51,7 +51,9 @@ def spherical_harmonics(
     torch.Size([5, 4])
     """
     degrees = checked_harmonics(l, x, normalization)
-    if not degrees or choose("spherical_harmonics", (x,), backend) != "cpu":
+    # Traced code takes plain operators, which have derivatives of any order there too.
+    plain = not degrees or (backend != "cpu" and traced(x))
+    if plain or choose("spherical_harmonics", (x,), backend) != "cpu":
         return reference(degrees, x, normalize, normalization)
     plan = plan_of(tuple(sorted(set(degrees))), normalize, normalization)
     out = _HARMONICS(plan, x.reshape(-1, 3))
