@@ -14,12 +14,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from geomlib.kernels.cuda.build import build
 from geomlib.kernels.cuda.compiler import compile_source, missing_compiler
 from geomlib.kernels.cuda.interpret import Lists
 from geomlib.kernels.cuda.program import Kernel
-from geomlib.kernels.cuda.source import SUM_BLOCK, print_kernel, print_ordered_sum
+from geomlib.kernels.cuda.source import SUM_BLOCK, WIDE, print_ordered_sum
 
-__all__ = ["arguments", "launch", "launch_ordered_sum", "missing_device"]
+__all__ = ["arguments", "launch", "launch_ordered_sum", "missing_device", "prepared"]
 
 
 @functools.cache
@@ -43,10 +44,14 @@ class _Stream:
 
 
 @functools.lru_cache(maxsize=1024)
-def _loaded(source: str, name: str, device: int) -> tuple[Any, Any]:
-    """Compile for the architecture of a device, load, and return the code and its function."""
+def _loaded(kernel: Kernel | None, dtype: torch.dtype, device: int) -> tuple[Any, Any]:
+    """Compile for the architecture of a device, load, and return the code and its function; None is the ordered sum."""
     major, minor = torch.cuda.get_device_capability(device)
-    binary = compile_source(source, f"sm_{major}{minor}")
+    arch = f"sm_{major}{minor}"
+    if kernel is None:
+        name, binary = "ordered_sum", compile_source(print_ordered_sum(dtype), arch)
+    else:
+        name, binary = kernel.name, build(kernel, dtype, arch)
     code = importlib.import_module("cuda.core").ObjectCode.from_cubin(binary.code)
     return code, code.get_kernel(name)
 
@@ -62,9 +67,13 @@ def _enter(device: int) -> None:
         known.add(device)
 
 
-@functools.lru_cache(maxsize=1024)
-def _source(kernel: Kernel, dtype: torch.dtype) -> str:
-    return print_kernel(kernel, dtype)
+def prepared(kernel: Kernel, arrays: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the arrays of a kernel as it wants them: rows without gaps, and where all threads read the same, aligned."""
+    found = {a.name: arrays[a.name].contiguous() for a in kernel.arrays}
+    for a in kernel.arrays:
+        if not a.channels and not a.partial and found[a.name].data_ptr() % WIDE:
+            found[a.name] = found[a.name].clone()
+    return found
 
 
 def arguments(kernel: Kernel, lists: Lists, arrays: Mapping[str, Tensor]) -> tuple[int, ...]:
@@ -81,13 +90,13 @@ def launch(
     Args:
         kernel: what to compute.
         lists: the edges by node, int64.
-        arrays: contiguous, on one device.
+        arrays: on one device.
         parts: over how many blocks the edges of a node are split.
         dtype: type of the arrays.
     """
-    nodes = lists.start.numel() - 1
-    _start(_source(kernel, dtype), kernel.name, lists.start, (nodes, kernel.units, parts), kernel.block,
-           arguments(kernel, lists, arrays))  # fmt: skip
+    nodes, used = lists.start.numel() - 1, prepared(kernel, arrays)
+    grid = nodes, kernel.units, parts
+    _start(kernel, dtype, lists.start, grid, kernel.block, arguments(kernel, lists, used))
 
 
 def launch_ordered_sum(partial: Tensor, out: Tensor) -> None:
@@ -95,20 +104,15 @@ def launch_ordered_sum(partial: Tensor, out: Tensor) -> None:
     count = out.numel()
     blocks = min(-(-count // SUM_BLOCK), 1 << 20)
     numbers = partial.data_ptr(), out.data_ptr(), partial.shape[0], count
-    _start(_ordered_sum(out.dtype), "ordered_sum", out, (blocks, 1, 1), SUM_BLOCK, numbers)
-
-
-@functools.cache
-def _ordered_sum(dtype: torch.dtype) -> str:
-    return print_ordered_sum(dtype)
+    _start(None, out.dtype, out, (blocks, 1, 1), SUM_BLOCK, numbers)
 
 
 def _start(
-    source: str, name: str, where: Tensor, grid: tuple[int, int, int], block: int, numbers: tuple[int, ...]
-) -> None:
+    kernel: Kernel | None, dtype: torch.dtype, where: Tensor, grid: tuple[int, int, int], block: int, numbers: tuple[int, ...]
+) -> None:  # fmt: skip
     core, device = importlib.import_module("cuda.core"), where.device.index
     with torch.cuda.device(device):
         _enter(device)
-        _, function = _loaded(source, name, device)
+        _, function = _loaded(kernel, dtype, device)
         stream = _Stream(torch.cuda.current_stream(device).cuda_stream)
         core.launch(stream, core.LaunchConfig(grid=grid, block=block), function, *numbers)

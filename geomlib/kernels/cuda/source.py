@@ -24,7 +24,7 @@ from geomlib.kernels.cuda.program import (
     Store,
 )
 
-__all__ = ["DTYPES", "SUM_BLOCK", "print_kernel", "print_ordered_sum"]
+__all__ = ["DTYPES", "SUM_BLOCK", "WIDE", "print_kernel", "print_ordered_sum"]
 
 #: Stored type, type of the arithmetic, and how a number is read and written.
 DTYPES = {
@@ -43,29 +43,42 @@ DTYPES = {
 }  # fmt: skip
 
 SUM_BLOCK = 256
+#: Bytes read at once where all threads read the same: such rows begin at multiples of it.
+WIDE = 16
 
 _ROWS = ("other", "edge")
 
 
 def _preamble(dtype: torch.dtype) -> list[str]:
+    """Print types, and how numbers are read and written; ``once`` keeps what streams by from filling the cache."""
     stored, real, read, write = DTYPES[dtype]
     read = read if "return" in read else f"return {read}"
-    lines = [
-        f"typedef {stored} io_t;",
-        f"typedef {real} real_t;",
-        f"static __device__ __forceinline__ real_t load(const io_t* p) {{ {read}; }}",
-        f"static __device__ __forceinline__ void store(io_t* p, real_t v) {{ {write}; }}",
-    ]
+    inline = "static __device__ __forceinline__"
+    kinds = [("io_t", read, write)]
     if stored != real:
+        kinds.append(("real_t", "return *p", "*p = v"))
+    lines = [f"typedef {stored} io_t;", f"typedef {real} real_t;"]
+    if stored == real:
+        lines.append(f"typedef {real}{WIDE * 8 // torch.finfo(dtype).bits} wide_t;")
+    for kind, get, put in kinds:
+        value = "h" if "= h" in put else "v"
+        once = put.replace(f"*p = {value}", f"__stcs(p, {value})")
         lines += [
-            "static __device__ __forceinline__ real_t load(const real_t* p) { return *p; }",
-            "static __device__ __forceinline__ void store(real_t* p, real_t v) { *p = v; }",
+            f"{inline} real_t load(const {kind}* p) {{ {get}; }}",
+            f"{inline} real_t load_once(const {kind}* p) {{ {get.replace('*p', '__ldcs(p)')}; }}",
+            f"{inline} void store({kind}* p, real_t v) {{ {put}; }}",
+            f"{inline} void store_once({kind}* p, real_t v) {{ {once}; }}",
         ]
     return lines
 
 
-def print_kernel(kernel: Kernel, dtype: torch.dtype) -> str:
+def print_kernel(kernel: Kernel, dtype: torch.dtype, resident: int | None = None) -> str:
     """Return the source of a kernel for arrays of one type.
+
+    Args:
+        kernel: what to print.
+        dtype: of the arrays.
+        resident: blocks that a multiprocessor shall hold at once, which bounds registers; None leaves it to the assembler.
 
     >>> p = Program(4, 0, ("s",), (), (Load("x", "a", 0), Fma("s", "x", 2.0, "s")), (Store("out", 0, "s"),))
     >>> k = Kernel("twice", (Array("a", "other", 4), Array("out", "node", 4)), (p,), 0)
@@ -77,9 +90,12 @@ def print_kernel(kernel: Kernel, dtype: torch.dtype) -> str:
     }
     body = [
         "const long long node = blockIdx.x, item = (long long)blockIdx.z * gridDim.x + blockIdx.x;",
-        "const long long count = start[node + 1] - start[node];",
-        "const long long low = start[node] + count * blockIdx.z / gridDim.z;",
-        "const long long high = start[node] + count * (blockIdx.z + 1) / gridDim.z;",
+        "long long low = start[node], high = start[node + 1];",
+        "if (gridDim.z > 1) {",
+        "    const long long first = low, count = high - low;",
+        "    low = first + count * blockIdx.z / gridDim.z;",
+        "    high = first + count * (blockIdx.z + 1) / gridDim.z;",
+        "}",
     ]
     unit = 0
     for k, program in enumerate(kernel.programs):
@@ -96,7 +112,8 @@ def print_kernel(kernel: Kernel, dtype: torch.dtype) -> str:
         arguments.append(
             f"{kind}* __restrict__ {a.name}" if a.name in written else f"const {kind}* __restrict__ {a.name}"
         )
-    head = f'extern "C" __global__ void __launch_bounds__({kernel.block}) {kernel.name}('
+    bounds = f"{kernel.block}" if resident is None else f"{kernel.block}, {resident}"
+    head = f'extern "C" __global__ void __launch_bounds__({bounds}) {kernel.name}('
     lines = [
         *_preamble(dtype),
         *_BUTTERFLY,
@@ -158,6 +175,8 @@ class _Printer:
         self.arrays, self.program, self.guard = arrays, program, guard
         self.suffix = "" if DTYPES[dtype][1] == "double" else "f"
         self.mutable = set(program.accumulators)
+        stored, real, *_ = DTYPES[dtype]
+        self.wide = WIDE * 8 // torch.finfo(dtype).bits if stored == real else 1
 
     def pointers(self, statements: Iterable[Statement], node: str = "") -> list[str]:
         """Print a pointer to the row, and to the channel, of every array that the statements use."""
@@ -177,9 +196,34 @@ class _Printer:
     def statements(self, statements: Iterable[Statement]) -> list[str]:
         """Print statements."""
         lines: list[str] = []
+        read: set[str] = set()
         for s in statements:
-            lines += self._sum(s) if isinstance(s, ChannelSum) else [self._one(s)]
+            if isinstance(s, ChannelSum):
+                lines += self._sum(s)
+            elif isinstance(s, Load) and self._is_wide(s):
+                lines += self._wide(s, read)
+            else:
+                lines.append(self._one(s))
         return lines
+
+    def _is_wide(self, s: Load) -> bool:
+        array = self.arrays[s.array]
+        return not array.channels and self.wide > 1 and array.stride % self.wide == 0
+
+    def _wide(self, s: Load, read: set[str]) -> list[str]:
+        """Read several neighbours at once, the first time that one of them is asked for."""
+        block, place = divmod(s.offset, self.wide)
+        name = f"{s.array}_{block}"
+        line = f"const real_t {s.target} = {name}.{'xyzw'[place]};"
+        if name in read:
+            return [line]
+        read.add(name)
+        return [f"const wide_t {name} = *(const wide_t*)({s.array}_at + {block * self.wide});", line]
+
+    def _once(self, name: str) -> str:
+        """Rows of edges are read or written once in a pass, but for those that all threads read."""
+        array = self.arrays[name]
+        return "_once" if array.row == "edge" and array.channels else ""
 
     def _operand(self, operand: Operand) -> str:
         return operand if isinstance(operand, str) else f"{operand!r}{self.suffix}"
@@ -187,11 +231,11 @@ class _Printer:
     def _one(self, s: Load | Mul | Fma | Store) -> str:
         if isinstance(s, Load):
             masked = bool(self.guard) and self.arrays[s.array].channels
-            read = f"load({s.array}_at + {s.offset})"
+            read = f"load{self._once(s.array)}({s.array}_at + {s.offset})"
             return f"const real_t {s.target} = {f'active ? {read} : 0' if masked else read};"
         if isinstance(s, Store):
             test = f"if ({self.guard}) " if self.guard else ""
-            return f"{test}store({s.array}_at + {s.offset}, {self._operand(s.value)});"
+            return f"{test}store{self._once(s.array)}({s.array}_at + {s.offset}, {self._operand(s.value)});"
         head = s.target if s.target in self.mutable else f"const real_t {s.target}"
         a, b = self._operand(s.a), self._operand(s.b)
         return (

@@ -287,13 +287,12 @@ def _summed(partial: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def _run(kernel: Kernel, lists: Lists, arrays: dict[str, Tensor], parts: int, dtype: torch.dtype) -> None:
-    used = {a.name: arrays[a.name].contiguous() for a in kernel.arrays}
     if lists.start.device.type == "cpu":
-        interpret(kernel, lists, used, parts)
+        interpret(kernel, lists, {a.name: arrays[a.name].contiguous() for a in kernel.arrays}, parts)
         return
     from geomlib.kernels.cuda.launcher import launch
 
-    launch(kernel, lists, used, parts, dtype)
+    launch(kernel, lists, arrays, parts, dtype)
 
 
 OPERATION = FusedOperation(_reference, forward, backward, double_backward)

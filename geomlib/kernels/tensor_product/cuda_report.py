@@ -8,7 +8,7 @@ import torch
 
 from geomlib.algebra.irreps.products import ProductSpec
 from geomlib.errors import InvalidInput
-from geomlib.kernels.cuda.compiler import compile_source
+from geomlib.kernels.cuda.build import build
 from geomlib.kernels.cuda.program import Kernel
 from geomlib.kernels.cuda.source import DTYPES, print_kernel
 from geomlib.kernels.tensor_product import cuda
@@ -96,7 +96,7 @@ def report(
     """
     lines = []
     for name, kernel in kernels_of(spec, dtype, shared).items():
-        used = compile_source(print_kernel(kernel, dtype), arch).usage[kernel.name]
+        used = build(kernel, dtype, arch).usage[kernel.name]
         spilled = used.spill_stores + used.spill_loads
         lines.append(Line(name, len(kernel.programs), kernel.block, used.registers, spilled, used.stack))
     return lines

@@ -60,7 +60,7 @@ class Emulator:
 
     def run(self, kernel, lists, arrays, parts, dtype) -> None:
         """Take the place of ``cuda._run``."""
-        used = {a.name: arrays[a.name].contiguous() for a in kernel.arrays}
+        used = launcher.prepared(kernel, arrays)
         grid = lists.start.numel() - 1, kernel.units, parts
         self.start(
             print_kernel(kernel, dtype),

@@ -13,6 +13,15 @@
 
 using std::fma;
 
+struct alignas(16) float4 {
+    float x, y, z, w;
+};
+struct alignas(16) double2 {
+    double x, y;
+};
+template <class T> T __ldcs(const T* p) { return *p; }
+template <class T> void __stcs(T* p, T v) { *p = v; }
+
 struct Dim {
     unsigned int x, y, z;
 };

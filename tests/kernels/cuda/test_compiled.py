@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 
 import pytest
 import torch
 
 from geomlib.errors import CheckpointError, MissingDependency
+from geomlib.kernels.cuda import build as builder
 from geomlib.kernels.cuda import compiler
+from geomlib.kernels.cuda.build import build
 from geomlib.kernels.cuda.compiler import Usage, compile_source, missing_compiler, usage_of
-from geomlib.kernels.cuda.source import DTYPES, print_kernel, print_ordered_sum
+from geomlib.kernels.cuda.source import DTYPES, print_ordered_sum
 from geomlib.kernels.tensor_product import cuda
 from geomlib.kernels.tensor_product.cuda_report import PASSES
 from geomlib.kernels.tensor_product.plan import plan_of
@@ -32,9 +35,7 @@ BUDGETS = {"MACE-medium": (80, 128), "MACE-large": (128, 168), "NequIP l=2": (23
 def usage(spec, kind, dtype, arch, shared=False):
     """The worst of the kernels of one pass."""
     found = cuda.kernels(plan_of(spec), *kind, 8 if dtype == torch.float64 else 4, shared)
-    reports = [
-        compile_source(print_kernel(k, dtype), arch, keep=False).usage[k.name] for k in found if k is not None
-    ]
+    reports = [build(k, dtype, arch, keep=False).usage[k.name] for k in found if k is not None]
     return Usage(
         *(max(getattr(r, n) for r in reports) for n in ("registers", "spill_stores", "spill_loads", "stack"))
     )
@@ -90,6 +91,23 @@ def test_a_spill_is_reported():
     source = f"{head} {{ {values} for (int i = 0; i < n; ++i) {{ {loop} }} {stores} }}"
     used = compile_source(source, "sm_90", keep=False).usage["k"]
     assert used.spill_stores > 0 and used.spill_loads > 0 and used.registers <= 32
+
+
+def test_fewer_blocks_are_asked_for_until_nothing_spills(monkeypatch):
+    """With an assembler that spills below 100 registers."""
+    kernel, _ = cuda.kernels(plan_of(WIDE), *PASSES["forward"], 4, False)
+    asked: list[str] = []
+
+    def fake(source, arch, keep):
+        bounds = re.search(r"__launch_bounds__\((.*?)\)", source)[1]
+        asked.append(bounds)
+        registers = 48 if "," not in bounds else 65536 // (128 * int(bounds.split(",")[1]))
+        used = Usage(registers, max(0, 100 - registers), 0, 0)
+        return compiler.Binary(bounds.encode(), arch, {"contract": used}, False)
+
+    monkeypatch.setattr(builder, "compile_source", fake)
+    assert build(kernel, torch.float32, "sm_90").code == b"128, 5"
+    assert asked == ["128", "128, 7", "128, 5"]
 
 
 def test_a_log_that_is_not_understood():

@@ -11,11 +11,16 @@ import torch
 
 from geomlib.kernels.cuda import launcher
 from geomlib.kernels.cuda.compiler import Binary
+from geomlib.kernels.cuda.source import print_kernel
 from geomlib.kernels.tensor_product import cuda
 from geomlib.kernels.tensor_product.cuda_rows import DeviceRows
 from geomlib.kernels.tensor_product.plan import plan_of
 
 from .problems import MIXED, WIDE, arguments
+
+
+def compiled(source, arch):
+    return Binary(f"{arch}|{source}".encode(), arch, {}, False)
 
 
 @pytest.fixture
@@ -51,9 +56,8 @@ def core(monkeypatch):
     fake = types.SimpleNamespace(ObjectCode=Code, Device=Device, launch=launch, LaunchConfig=config)
 
     monkeypatch.setattr(launcher.importlib, "import_module", {"cuda.core": fake}.__getitem__)
-    monkeypatch.setattr(
-        launcher, "compile_source", lambda source, arch: Binary(f"{arch}|{source}".encode(), arch, {}, False)
-    )
+    monkeypatch.setattr(launcher, "compile_source", compiled)
+    monkeypatch.setattr(launcher, "build", lambda k, dtype, arch: compiled(print_kernel(k, dtype), arch))
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
     monkeypatch.setattr(torch.cuda, "current_stream", lambda device: types.SimpleNamespace(cuda_stream=4711))
     monkeypatch.setattr(torch.cuda, "device", lambda device: contextlib.nullcontext())
@@ -93,6 +97,19 @@ def test_rows_of_partial_sums_are_told(core):
     numbers = core[-1][-1]
     assert numbers[3] == 9 and kernel.slots == 3  # multiplicities 3, 5, 2: one program, one warp each
     assert numbers[-1] == gy.data_ptr()
+
+
+def test_rows_are_aligned_and_without_gaps():
+    """Four numbers are read at once where all threads read the same; a view may begin anywhere."""
+    kernel, _ = cuda.kernels(plan_of(WIDE), "value", ((("a", "y", "w"),),), 4, False)
+    (x, y, w), _, _ = arguments(WIDE, 4, 6, dtype=torch.float32)
+    shifted = torch.cat([torch.zeros(1), y.detach().flatten()])[1:].view_as(y)
+    wide = torch.cat([x.detach(), x.detach()], 1)[:, : x.shape[1]]
+    assert shifted.data_ptr() % 16 and not wide.is_contiguous()
+    out = torch.zeros(1, 4, 600)
+    found = launcher.prepared(kernel, {"a": wide, "y": shifted, "w": w.detach(), "out": out})
+    assert found["y"].data_ptr() % 16 == 0 and torch.equal(found["y"], y) and torch.equal(found["a"], x)
+    assert found["a"].is_contiguous() and found["out"] is out
 
 
 def test_many_channels_take_several_blocks(core):
