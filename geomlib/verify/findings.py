@@ -253,9 +253,7 @@ def _inferred(e: Evidence, broken: list[Judged]) -> str:
     if x.dim() < 2 or x[0].numel() > _FEW_FEATURES:
         return ""
     try:
-        found = infer(
-            e.function, types, spatial[0], declared=str(e.outputs[name]), output=name, example=tree
-        )
+        found = infer(e.function, types, spatial[0], declared=str(e.outputs[name]), output=name, example=tree)
     except (InvalidInput, RuntimeError, ValueError, IndexError, KeyError, TypeError):
         return ""
     # The declared irreps in another basis: the subgroups that hold say more.
