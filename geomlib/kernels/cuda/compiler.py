@@ -11,8 +11,9 @@ import json
 import re
 import warnings
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
-from geomlib.errors import CheckpointError, MissingDependency
+from geomlib.errors import CheckpointError, InvalidInput, MissingDependency
 from geomlib.files import cache_dir, write_atomic
 
 __all__ = ["GENERATOR", "Binary", "Usage", "compile_source", "missing_compiler", "usage_of"]
@@ -107,16 +108,28 @@ def compile_source(source: str, arch: str, *, about: str = "", keep: bool = True
         hashlib.sha256(source.encode()).hexdigest(),
     ]
     key = hashlib.sha256("\n".join(parts).encode()).hexdigest()
-    path = cache_dir() / "kernels" / f"{key[:32]}.cubin"
-    if keep and path.is_file():
+    path = _place(key) if keep else None
+    if path is not None and path.is_file():
         stored = _unpacked(path.read_bytes(), key, arch)
         if stored is not None:
             return stored
         warnings.warn(f"{path}: the compiled kernel is damaged; it is compiled again.", stacklevel=2)
     binary = _compiled(source, arch)
-    if keep:
-        write_atomic(path, [_packed(binary, key)])
+    if path is not None:
+        try:
+            write_atomic(path, [_packed(binary, key)])
+        except CheckpointError as error:
+            warnings.warn(f"compiled CUDA kernels are not kept: {error}", stacklevel=2)
     return binary
+
+
+def _place(key: str) -> Path | None:
+    """Return the file of the cache, or None, with a warning, where there can be none."""
+    try:
+        return cache_dir() / "kernels" / f"{key[:32]}.cubin"
+    except InvalidInput as error:
+        warnings.warn(f"compiled CUDA kernels are not kept: {error}", stacklevel=3)
+        return None
 
 
 def _compiled(source: str, arch: str) -> Binary:

@@ -162,6 +162,21 @@ def test_damaged_files_are_compiled_again(tmp_path, monkeypatch, damage):
         assert compile_source(source, "sm_90").cached
 
 
+@needs_nvrtc
+def test_without_a_place_for_the_cache(tmp_path, monkeypatch):
+    """Kernels are compiled all the same, with a warning that says what is wrong."""
+    (tmp_path / "file").write_text("")
+    source = print_ordered_sum(torch.float32)
+    monkeypatch.setenv("GEOMLIB_DATA", str(tmp_path / "file"))
+    with pytest.warns(UserWarning, match="not kept.*set GEOMLIB_DATA"):
+        assert compile_source(source, "sm_90").code
+    monkeypatch.setenv("GEOMLIB_DATA", str(tmp_path / "data"))
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "kernels").write_text("a file where a folder is needed")
+    with pytest.warns(UserWarning, match="not kept.*could not be written"):
+        assert compile_source(source, "sm_90").code
+
+
 def test_without_the_packages(monkeypatch):
     monkeypatch.setattr(compiler, "missing_compiler", lambda: "cuda-core is not installed (pip install ...)")
     with pytest.raises(MissingDependency, match="cuda-core is not installed"):
