@@ -1,0 +1,194 @@
+r"""Products of multivectors, with one weight per channel and path, or fully connected.
+
+One sparse form serves the product and all its derivatives; Numba sums it in tiles, elsewhere plain torch does.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from geomlib.algebra.clifford import CliffordAlgebra
+from geomlib.algebra.clifford.blades import KINDS
+from geomlib.algebra.clifford.products import METHODS, bilinear, check_multivectors
+from geomlib.errors import InvalidInput
+from geomlib.kernels import dispatch
+from geomlib.kernels.geometric_product import rows
+from geomlib.kernels.geometric_product.operation import OPERATION, Served
+from geomlib.kernels.geometric_product.plan import Form, feature_form, product_form, weighted_form
+
+__all__ = ["fc_gp", "geometric_product", "weighted_gp"]
+
+_HALF = (torch.float16, torch.bfloat16)
+#: Above this many generators the tables of all pairs of blades do not fit the caches: loop over blades in torch.
+_LOOPS_UP_TO = 8
+
+
+def _sum(form: Form, op: str, backend: str | None, *tensors: Tensor) -> Tensor:
+    chosen = dispatch.choose(op, tensors, backend)
+    if dispatch._inside_transform():
+        return rows.reference(form, tensors)
+    return OPERATION(Served(form, loops=chosen == "cpu"), *tensors)
+
+
+def geometric_product(
+    x: Tensor,  # (..., 2^n)
+    y: Tensor,  # (..., 2^n)
+    alg: CliffordAlgebra,
+    *,
+    kind: str = "gp",
+    method: str = "auto",
+    backend: str | None = None,
+) -> Tensor:  # (..., 2^n)
+    r"""Multiply multivectors.
+
+    .. math:: z_j = \sum_{ik} S_{ijk}\, x_i\, y_k
+
+    ``auto`` sums the table in Numba loops up to n = 8 where they can serve; otherwise it loops over blades in torch, or, for
+    n <= 2, contracts with the dense Cayley tensor. Derivatives have any order.
+
+    **Group** Pin(p,q,r). **Shapes** leading axes are broadcast.
+
+    Args:
+        x: left factor.
+        y: right factor.
+        alg: the algebra.
+        kind: the geometric product or a part of it, such as ``"wedge"``.
+        method: ``"auto"``, ``"dense"`` or ``"table"``.
+        backend: "auto", "torch" or "cpu".
+
+    Raises:
+        InvalidInput: shapes, types, names or a backend that do not fit.
+
+    Source: Ruhe, Brandstetter and Forré, *Clifford group equivariant neural networks*, arXiv 2305.11141.
+
+    >>> alg = CliffordAlgebra(3)
+    >>> x = torch.randn(5, 8)
+    >>> torch.allclose(geometric_product(x, x, alg), alg.gp(x, x), atol=1e-5)
+    True
+    """
+    if kind not in KINDS or method not in METHODS:
+        raise InvalidInput(f"kind {kind!r}, method {method!r}: expected one of {KINDS} and one of {METHODS}.")
+    check_multivectors("geometric_product", alg.size, x, y)
+    chosen = dispatch.choose("geometric_product", (x, y), backend)
+    if method == "dense" or chosen != "cpu" or (alg.n > _LOOPS_UP_TO and method == "auto"):
+        return bilinear(alg.metric, kind, x, y, method)
+    x, y = _broadcast(x, y)
+    shape, flat = x.shape, (x.numel() // alg.size, 1, alg.size)
+    return _sum(product_form(alg, kind), "geometric_product", backend, x.reshape(flat), y.reshape(flat)).view(
+        shape
+    )
+
+
+def _broadcast(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    try:
+        x, y = torch.broadcast_tensors(x, y)
+    except RuntimeError as error:
+        raise InvalidInput(
+            f"shapes {tuple(x.shape)} and {tuple(y.shape)} do not broadcast: {error}."
+        ) from None
+    return x, y
+
+
+def weighted_gp(
+    x: Tensor,  # (..., C, 2^n)
+    y: Tensor,  # (..., C, 2^n)
+    w: Tensor,  # (C, paths)
+    alg: CliffordAlgebra,
+    *,
+    backend: str | None = None,
+) -> Tensor:  # (..., C, 2^n)
+    r"""Multiply channel by channel, with a weight for every path of grades.
+
+    .. math:: z_{cj} = \sum_{ik} w_{c,\,p(g_i, g_j, g_k)}\, S_{ijk}\, x_{ci}\, y_{ck}
+
+    **Group** Pin(p,q,r). **Shapes** ``x`` and ``y`` (..., C, 2^n), ``w`` (C, paths) in the order of ``alg.paths``.
+
+    Args:
+        x: left factor.
+        y: right factor.
+        w: weights.
+        alg: the algebra.
+        backend: "auto", "torch" or "cpu".
+
+    Raises:
+        InvalidInput: shapes, types or a backend that do not fit.
+
+    Source: Ruhe, Brandstetter and Forré, *Clifford group equivariant neural networks*, arXiv 2305.11141.
+
+    >>> alg = CliffordAlgebra(3)
+    >>> weighted_gp(torch.randn(5, 4, 8), torch.randn(5, 4, 8), torch.randn(4, 20), alg).shape
+    torch.Size([5, 4, 8])
+    """
+    _check_channels("weighted_gp", x, y, w, alg, (x.shape[-2] if x.dim() > 1 else 0, len(alg.paths)))
+    if x.dtype in _HALF:
+        return weighted_gp(x.float(), y.float(), w.float(), alg, backend=backend).to(x.dtype)
+    x, y = _broadcast(x, y)
+    rows_of = x.numel() // max(x.shape[-1] * x.shape[-2], 1)
+    flat = (rows_of, x.shape[-2], alg.size)
+    return _sum(weighted_form(alg), "weighted_gp", backend, x.reshape(flat), y.reshape(flat), w).view(x.shape)
+
+
+def fc_gp(
+    x: Tensor,  # (..., C, 2^n)
+    y: Tensor,  # (..., C, 2^n)
+    w: Tensor,  # (D, C, paths)
+    alg: CliffordAlgebra,
+    *,
+    backend: str | None = None,
+) -> Tensor:  # (..., D, 2^n)
+    r"""Multiply channel by channel and mix: products by path, then one matrix product for every grade of the output.
+
+    .. math:: z_{oj} = \sum_c \sum_{ik} w_{oc,\,p(g_i, g_j, g_k)}\, S_{ijk}\, x_{ci}\, y_{ck}
+
+    **Group** Pin(p,q,r). **Shapes** ``x`` and ``y`` (..., C, 2^n), ``w`` (D, C, paths), to (..., D, 2^n).
+
+    Args:
+        x: left factor.
+        y: right factor.
+        w: weights.
+        alg: the algebra.
+        backend: "auto", "torch" or "cpu".
+
+    Raises:
+        InvalidInput: shapes, types or a backend that do not fit.
+
+    Source: Ruhe, Brandstetter and Forré, *Clifford group equivariant neural networks*, arXiv 2305.11141.
+
+    >>> alg = CliffordAlgebra(3)
+    >>> fc_gp(torch.randn(5, 4, 8), torch.randn(5, 4, 8), torch.randn(6, 4, 20), alg).shape
+    torch.Size([5, 6, 8])
+    """
+    channels = x.shape[-2] if x.dim() > 1 else 0
+    _check_channels("fc_gp", x, y, w, alg, (w.shape[0] if w.dim() else 0, channels, len(alg.paths)))
+    if x.dtype in _HALF:
+        return fc_gp(x.float(), y.float(), w.float(), alg, backend=backend).to(x.dtype)
+    x, y = _broadcast(x, y)
+    lead = x.shape[:-2]
+    count = 1
+    for size in lead:
+        count *= size
+    flat = (count, channels, alg.size)
+    form, grades = feature_form(alg)
+    features = _sum(form, "fc_gp", backend, x.reshape(flat), y.reshape(flat))
+    parts = features.split([blades * len(paths) for blades, paths in grades], -1)
+    found: list[Tensor] = []
+    for part, (blades, paths) in zip(parts, grades, strict=True):
+        a = part.view(count, channels, blades, len(paths)).transpose(1, 2)
+        weights = w[..., list(paths)].flatten(1)  # (D, C P)
+        found.append((a.reshape(count, blades, channels * len(paths)) @ weights.mT).mT)
+    return torch.cat(found, -1).reshape(*lead, w.shape[0], alg.size)
+
+
+def _check_channels(
+    op: str, x: Tensor, y: Tensor, w: Tensor, alg: CliffordAlgebra, shape: tuple[int, ...]
+) -> None:
+    check_multivectors(op, alg.size, x, y)
+    if x.dim() < 2 or y.dim() < 2 or x.shape[-2] != y.shape[-2]:
+        raise InvalidInput(
+            f"{op}: x and y are (..., C, {alg.size}) with equal C, got {tuple(x.shape)} and {tuple(y.shape)}."
+        )
+    if tuple(w.shape) != shape:
+        raise InvalidInput(f"{op}: expected weights of shape {shape} for {alg}, got {tuple(w.shape)}.")
+    if w.dtype != x.dtype:
+        raise InvalidInput(f"{op}: x is {x.dtype} and the weights are {w.dtype}; cast one of them.")
