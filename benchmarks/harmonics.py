@@ -13,7 +13,6 @@ import argparse
 import json
 import platform
 import statistics
-import time
 import warnings
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
@@ -24,6 +23,7 @@ import torch
 from e3nn import o3
 from torch import Tensor
 
+from geomlib.bench.timing import interleaved, ratios
 from geomlib.kernels.harmonics import spherical_harmonics
 from geomlib.train.report import git_commit
 
@@ -71,30 +71,17 @@ def tasks(rows: int, lmax: int) -> dict[str, Callable[[Function], Callable[[], A
     return {"forward": forward, "forward+backward": backward, "forward+backward+double backward": twice}
 
 
-def seconds(run: Callable[[], Any], count: int) -> float:
-    start = time.process_time()
-    for _ in range(count):
-        run()
-    return (time.process_time() - start) / count
-
-
 def compare(rows: int, lmax: int, repeats: int) -> list[dict[str, Any]]:
     results = []
     for task, prepare in tasks(rows, lmax).items():
         runs = {name: prepare(f) for name, f in functions(lmax).items()}
-        count = max(1, 20_000 // rows)
-        for run in runs.values():
-            seconds(run, 3)
-        times: dict[str, list[float]] = {name: [] for name in runs}
-        for _ in range(repeats):
-            for name, run in runs.items():
-                times[name].append(seconds(run, count))
+        times = interleaved(runs, repeats)
+        ratio = ratios(times, "geomlib")
         row: dict[str, Any] = {"l": lmax, "rows": rows, "task": task}
         for name, found in times.items():
             row[f"{name} us"] = round(1e6 * statistics.median(found), 1)
             if name != "geomlib":
-                pairs = zip(found, times["geomlib"], strict=True)
-                row[f"over {name}"] = round(statistics.median(a / b for a, b in pairs), 2)
+                row[f"over {name}"] = round(ratio[name], 2)
         print("  ".join(f"{k}: {v}" for k, v in row.items()), flush=True)
         results.append(row)
     return results

@@ -7,6 +7,7 @@ import torch
 
 import geomlib.layers
 from geomlib import InvalidInput
+from geomlib.kernels.capture import capture
 from geomlib.layers import Linear, SO2Convolution, SphericalHarmonics
 
 NAMES = [
@@ -82,3 +83,22 @@ def test_rows_one_by_one_and_directional_derivatives(name):
     _, along = torch.func.jvp(layer, (x,), (v,))
     h = 1e-6
     torch.testing.assert_close(along, (layer(x + h * v) - layer(x - h * v)) / (2 * h), rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_recorded_steps_replay(name):
+    layer, inputs = getattr(geomlib.layers, name).example(torch.Generator().manual_seed(0))
+    layer.eval()
+
+    def step():
+        x = inputs["x"].detach().requires_grad_()
+        return torch.autograd.grad(layer(**{**inputs, "x": x}).square().sum(), x)[0]
+
+    program = capture(step)
+    inputs["x"].copy_(torch.randn(inputs["x"].shape))
+    assert torch.equal(program(), step())
+    for bad in ("element", "edge_index"):
+        if bad in inputs:
+            inputs[bad][..., 1] = 100
+            with pytest.raises((InvalidInput, IndexError, RuntimeError)):
+                program()
