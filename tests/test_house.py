@@ -28,7 +28,19 @@ def python(code: str) -> str:
     return done.stdout.strip()
 
 
-HEAVY = ["torch", "numpy", "lightning", "ase", "matplotlib", "numba", "safetensors", "vesin", "scipy", "e3nn"]
+HEAVY = [
+    "torch",
+    "numpy",
+    "lightning",
+    "ase",
+    "matplotlib",
+    "numba",
+    "safetensors",
+    "vesin",
+    "scipy",
+    "e3nn",
+    "cuda",
+]
 
 
 def test_import_pulls_nothing_heavy() -> None:
