@@ -18,6 +18,7 @@ import gc
 import json
 import math
 import platform
+import sys
 import time
 import warnings
 from collections.abc import Callable
@@ -32,7 +33,7 @@ from torch import Tensor
 from geomlib.algebra.gaunt import sphere_grid
 from geomlib.algebra.irreps import Irreps, gaunt_constant
 from geomlib.kernels.gaunt import SignalProduct, gaunt_product, methods_of
-from geomlib.layers import GauntTensorProduct, TensorProduct
+from geomlib.layers import GauntConvolution, GauntTensorProduct, TensorProduct
 from geomlib.train.report import git_commit
 
 Product = Callable[[Tensor, Tensor], Tensor]
@@ -202,6 +203,36 @@ def modes(level: int, batch: int, rounds: int) -> list[dict[str, Any]]:
     return found
 
 
+def convolution(level: int, rounds: int) -> list[dict[str, Any]]:
+    """Time convolutions with and without turning every edge to the pole, 32 channels."""
+    irreps, edges = signal(level, 32), max(100, 4000 // (level + 1) ** 2)
+    nodes = edges // 8
+    x, v, w = (
+        torch.randn(nodes, Irreps(irreps).dim),
+        torch.randn(edges, 3),
+        torch.randn(edges, 32 * (level + 1)),
+    )
+    edge_index = torch.randint(0, nodes, (2, edges))
+    sides = {"aligned": ("aligned", None), "sparse": ("sparse", "cpu"), "grid in torch": ("grid", "torch")}
+    runs: dict[str, Callable[[], Any]] = {}
+    for name, (method, backend) in sides.items():
+        layer = GauntConvolution(irreps, level, method=method, backend=backend)
+
+        def forward(layer: GauntConvolution = layer) -> Any:
+            with torch.no_grad():
+                return layer(x, edge_index, v, w)
+
+        def backward(layer: GauntConvolution = layer) -> Any:
+            leaves = [t.detach().requires_grad_() for t in (x, v, w)]
+            return torch.autograd.grad(layer(leaves[0], edge_index, *leaves[1:]).sum(), leaves)
+
+        runs[f"{name}, forward"], runs[f"{name}, forward+backward"] = forward, backward
+    per = {k: round(1e6 * t / edges, 2) for k, t in quickest(runs, rounds).items()}
+    row = {"L": level, "channels": 32, "edges": edges, "us per edge": per}
+    print(json.dumps(row), flush=True)
+    return [row]
+
+
 def describe(command: str) -> dict[str, Any]:
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
     names = (line.split(":")[1].strip() for line in lines if "model name" in line)
@@ -222,12 +253,22 @@ def keep_memory() -> None:
         mallopt(-3, 2**25)  # M_MMAP_THRESHOLD, the largest it takes
 
 
+def write(results: dict[str, Any], out: Path | None) -> None:
+    """Write what is there so far: long runs are worth something when they are cut short."""
+    if out is not None:
+        report = {"setting": describe(" ".join(["benchmarks/gaunt.py", *sys.argv[1:]])), **results}
+        out.write_text(json.dumps(report, indent=1) + "\n")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Products on the sphere: a table of ratios.")
     parser.add_argument("--levels", nargs="+", type=int, default=list(range(1, 9)))
     parser.add_argument("--channels", nargs="+", type=int, default=[32, 128])
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--modes", action="store_true", help="single and multiple irreps instead of channels")
+    parser.add_argument(
+        "--convolution", action="store_true", help="convolutions with a filter of the edge instead"
+    )
     parser.add_argument("--batch", type=int, default=10_000, help="for --modes")
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
@@ -239,15 +280,18 @@ def main() -> None:
     for level in arguments.levels:
         if arguments.modes:
             results.setdefault("modes", []).extend(modes(level, arguments.batch, arguments.rounds))
+            write(results, arguments.out)
+            continue
+        if arguments.convolution:
+            results.setdefault("convolution", []).extend(convolution(level, arguments.rounds))
+            write(results, arguments.out)
             continue
         for channels in arguments.channels:
             heavy = level <= 6  # the specification has no figure beyond
             results.setdefault("products", []).extend(products(level, channels, arguments.rounds, heavy))
             results.setdefault("choices", []).extend(choices(level, channels, arguments.rounds))
             gc.collect()
-    if arguments.out:
-        report = {"setting": describe(f"benchmarks/gaunt.py --rounds {arguments.rounds}"), **results}
-        arguments.out.write_text(json.dumps(report, indent=1) + "\n")
+        write(results, arguments.out)
 
 
 if __name__ == "__main__":

@@ -13,11 +13,15 @@ from geomlib.errors import InvalidInput
 from geomlib.kernels.dispatch import choose
 from geomlib.kernels.gaunt import SignalProduct, gaunt_product
 from geomlib.kernels.gaunt.aligned import aligned_product
+from geomlib.kernels.gaunt.spec import dimension
 from geomlib.layers._features import checked
 from geomlib.layers._signals import channels_of, join, part, signals_of
 from geomlib.layers.gaunt import method_name
 
 __all__ = ["GauntConvolution"]
+
+#: Number of degrees from which the aligned product is faster, see benchmarks/gaunt.py --convolution.
+_ALIGNED_FROM = {"torch": 8, "cpu": 12}
 
 
 class GauntConvolution(nn.Module):
@@ -38,8 +42,8 @@ class GauntConvolution(nn.Module):
         irreps_in: of x, all multiplicities alike.
         lmax: largest degree of the filter.
         irreps_out: of the result; the irreps of x if absent.
-        method: ``"aligned"``, ``"sparse"``, ``"grid"``, ``"fft"`` or ``"auto"``: as measured on a CPU, ``"sparse"`` where the
-            Numba loops serve, else ``"aligned"``.
+        method: ``"aligned"``, ``"sparse"``, ``"grid"``, ``"fft"`` or ``"auto"``: as measured on a CPU, aligned from degree 7
+            in plain torch and from degree 11 where the Numba loops serve, and the fastest of the others below.
         grid: form of the grid, as :class:`GauntTensorProduct`.
         backend: of :func:`~geomlib.kernels.gaunt.gaunt_product`.
 
@@ -114,14 +118,19 @@ class GauntConvolution(nn.Module):
         return whole.new_zeros(count, self.irreps_out.dim).index_add(0, target, whole)
 
     def _product(self, product: SignalProduct, x: Tensor, vectors: Tensor, w: Tensor) -> Tensor:
-        if self.method == "aligned" or (
-            self.method == "auto" and choose("gaunt_product", (x,), self.backend) != "cpu"
-        ):
+        if self.method == "aligned" or (self.method == "auto" and self._is_high(product, x)):
             return aligned_product(product, x, vectors, w)
         harmonics = spherical_harmonics(list(range(self.lmax + 1)), vectors, normalization="integral")
         parts = harmonics.split([2 * l + 1 for l in range(self.lmax + 1)], dim=1)
         y = torch.cat([(w[:, l, :, None] * h[:, None, :]).flatten(1) for l, h in enumerate(parts)], dim=1)
         return gaunt_product(product, x, y, method=self.method, backend=self.backend)
+
+    def _is_high(self, product: SignalProduct, x: Tensor) -> bool:
+        """Return whether turning every edge pays."""
+        # A compiled call meets the backend only when it runs.
+        known = torch.compiler.is_compiling() or choose("gaunt_product", (x,), self.backend) == "cpu"
+        limit = _ALIGNED_FROM["cpu" if known and x.device.type == "cpu" else "torch"]
+        return max(dimension(space) for space in product.spaces) >= limit**2
 
     def _check(
         self, x: Tensor, edge_index: Tensor, edge_vec: Tensor, weight: Tensor | None, count: int
@@ -144,6 +153,8 @@ class GauntConvolution(nn.Module):
                 raise InvalidInput(
                     f"{name}: `{label}` is {t.dtype} of shape {tuple(t.shape)}; expected {x.dtype} of shape {shape}."
                 )
+        if torch.compiler.is_compiling():  # values are not known yet
+            return
         for label, row, size in (("source", edge_index[0], x.shape[0]), ("target", edge_index[1], count)):
             if edges and not 0 <= int(row.min()) <= int(row.max()) < size:
                 low, high = int(row.min()), int(row.max())

@@ -12,14 +12,14 @@ from geomlib.algebra.irreps import Irreps
 from geomlib.algebra.symmetry import Symmetry
 from geomlib.errors import InvalidInput
 from geomlib.kernels.gaunt.columns import from_columns, to_columns
-from geomlib.kernels.gaunt.constants import cast_once
+from geomlib.layers._constants import Float64Buffers
 from geomlib.layers._features import checked
 from geomlib.layers._signals import channels_of, join, part, signals_of
 
 __all__ = ["GauntManyBody"]
 
 
-class GauntManyBody(nn.Module):
+class GauntManyBody(Float64Buffers):
     r"""Powers of a signal: many-body features of every order at the price of one grid.
 
     .. math:: z_{l} = \sum_{\nu=1}^{n} w_{\nu l}\, P_l[f^\nu], \qquad f = \sum_{lm} x_{lm} Y_{lm}
@@ -45,6 +45,9 @@ class GauntManyBody(nn.Module):
     >>> layer(torch.randn(5, 72)).shape
     torch.Size([5, 72])
     """
+
+    evaluate: Tensor
+    project: Tensor
 
     def __init__(
         self,
@@ -80,6 +83,13 @@ class GauntManyBody(nn.Module):
                 f"GauntManyBody: irreps_out = {self.irreps_out} has irreps that no power of {self.irreps_in} has; "
                 "powers of true signals are true, even powers of pseudo-signals are true, odd ones are not."
             )
+        grid = sphere_grid(correlation * max(self.signal.degrees) + self.irreps_out.lmax)
+        self.degrees_out = tuple(sorted({b.ir.l for b in self.irreps_out}))
+        project = (grid.harmonics(self.degrees_out) * grid.weight[:, None]).T
+        self.register_buffer(
+            "evaluate", torch.from_numpy(grid.harmonics(self.signal.degrees)), persistent=False
+        )
+        self.register_buffer("project", torch.from_numpy(project.copy()), persistent=False)
         if weights:
             shape = elements, correlation, len(self.irreps_out), self.channels
             self.weight = nn.Parameter(torch.ones(shape) / correlation)
@@ -97,16 +107,17 @@ class GauntManyBody(nn.Module):
             )
         weight = self._of_rows(x, index)
         c, rows = self.channels, x.shape[0]
-        degree = self.correlation * max(self.signal.degrees) + self.irreps_out.lmax
-        target = tuple(sorted({b.ir.l for b in self.irreps_out}))
-        m = _matrices(degree, self.signal.degrees, target, dtype=x.dtype, device=x.device)
-        f = m["in"] @ to_columns(part(x, self.irreps_in, self.signal), self.signal.degrees, c, "mul_ir")
+        inputs = to_columns(part(x, self.irreps_in, self.signal), self.signal.degrees, c, "mul_ir")
+        f = self.evaluate.to(x.dtype) @ inputs
+        blocks = self.project.to(x.dtype).split([2 * l + 1 for l in self.degrees_out])
+        project = dict(zip(self.degrees_out, blocks, strict=True))
         power, parts = f, {}
         for order in range(1, self.correlation + 1):
             if order > 1:
                 power = power * f
             for signal in (s for n, s in self.orders if n == order):
-                z = from_columns(_projection(m, target, signal.degrees) @ power, signal.degrees, c, "mul_ir")
+                matrix = torch.cat([project[l] for l in signal.degrees])
+                z = from_columns(matrix @ power, signal.degrees, c, "mul_ir")
                 if weight is not None:
                     z = z * _by_column(weight[:, order - 1], signal, rows)
                 parts[signal] = parts[signal] + z if signal in parts else z
@@ -126,7 +137,8 @@ class GauntManyBody(nn.Module):
             raise InvalidInput(
                 f"index: expected {x.shape[0]} integers, got {index.dtype} of shape {tuple(index.shape)}."
             )
-        if index.numel() and not 0 <= int(index.min()) <= int(index.max()) < self.elements:
+        known = not torch.compiler.is_compiling()  # a compiled call does not know values
+        if known and index.numel() and not 0 <= int(index.min()) <= int(index.max()) < self.elements:
             raise InvalidInput(
                 f"index: {int(index.min())}..{int(index.max())} is outside 0..{self.elements - 1}."
             )
@@ -154,19 +166,6 @@ class GauntManyBody(nn.Module):
         return (
             f"{self.irreps_in} -> {self.irreps_out}, correlation {self.correlation}, {self.elements} elements"
         )
-
-
-@cast_once
-def _matrices(degree: int, degrees: tuple[int, ...], target: tuple[int, ...]) -> dict[str, Any]:
-    grid = sphere_grid(degree)
-    return {"in": grid.harmonics(degrees), "out": (grid.harmonics(target) * grid.weight[:, None]).T}
-
-
-def _projection(m: dict[str, Any], target: tuple[int, ...], degrees: tuple[int, ...]) -> Tensor:
-    if degrees == target:
-        return m["out"]
-    blocks = dict(zip(target, m["out"].split([2 * l + 1 for l in target]), strict=True))
-    return torch.cat([blocks[l] for l in degrees])
 
 
 def _by_column(weight: Tensor, signal: Any, rows: int) -> Tensor:  # (1 or N, block, C) -> (1 or N, dim)

@@ -232,6 +232,10 @@ def test_under_compile():
     x, y = torch.randn(5, 16), torch.randn(5, 16)
     got = torch.compile(layer, backend="aot_eager", fullgraph=True)(x, y)
     torch.testing.assert_close(got, layer(x, y))
+    for other in (GauntConvolution, GauntManyBody, GauntSelfInteraction):
+        module, inputs = other.example(torch.Generator().manual_seed(0))
+        compiled = torch.compile(module, backend="aot_eager", fullgraph=True)
+        torch.testing.assert_close(compiled(**inputs), module(**inputs))
     exported = torch.export.export(layer, (x, y)).module()
     torch.testing.assert_close(exported(x, y), layer(x, y))
 
