@@ -3,12 +3,17 @@
 from geomlib.layers.activation import Activation
 from geomlib.layers.batch_norm import BatchNorm
 from geomlib.layers.bonds import Bonds
+from geomlib.layers.cemlp import CEMLP
 from geomlib.layers.gate import Gate
 from geomlib.layers.gaunt import GauntTensorProduct
 from geomlib.layers.gaunt_convolution import GauntConvolution
 from geomlib.layers.gaunt_many_body import GauntManyBody
 from geomlib.layers.gaunt_self import GauntSelfInteraction
+from geomlib.layers.geometric_product import MVGeometricProduct, MVGeometricProductFC
 from geomlib.layers.linear import Linear
+from geomlib.layers.multivector_activation import MVSiLU
+from geomlib.layers.multivector_linear import MVLinear
+from geomlib.layers.multivector_norms import MVLayerNorm, MVNormalization
 from geomlib.layers.norms import Norm, NormActivation
 from geomlib.layers.radial import BesselBasis, ExpNormalBasis
 from geomlib.layers.radius_graph import radius_graph
@@ -29,6 +34,7 @@ from geomlib.layers.tensor_product_conv import TensorProductConv
 from geomlib.layers.tensor_square import TensorSquare
 
 __all__ = [
+    "CEMLP",
     "Activation",
     "BatchNorm",
     "BesselBasis",
@@ -45,6 +51,12 @@ __all__ = [
     "GauntSelfInteraction",
     "GauntTensorProduct",
     "Linear",
+    "MVGeometricProduct",
+    "MVGeometricProductFC",
+    "MVLayerNorm",
+    "MVLinear",
+    "MVNormalization",
+    "MVSiLU",
     "Norm",
     "NormActivation",
     "SO2Convolution",

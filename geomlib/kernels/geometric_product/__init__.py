@@ -5,6 +5,8 @@ One sparse form serves the product and all its derivatives; Numba sums it in til
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor
 
@@ -15,9 +17,16 @@ from geomlib.errors import InvalidInput
 from geomlib.kernels import dispatch
 from geomlib.kernels.geometric_product import rows
 from geomlib.kernels.geometric_product.operation import OPERATION, Served
-from geomlib.kernels.geometric_product.plan import Form, feature_form, product_form, weighted_form
+from geomlib.kernels.geometric_product.plan import (
+    Form,
+    feature_form,
+    product_form,
+    scale_form,
+    square_form,
+    weighted_form,
+)
 
-__all__ = ["fc_gp", "geometric_product", "weighted_gp"]
+__all__ = ["fc_gp", "geometric_product", "grade_scale", "grade_squares", "weighted_gp"]
 
 _HALF = (torch.float16, torch.bfloat16)
 #: Above this many generators the tables of all pairs of blades do not fit the caches: loop over blades in torch.
@@ -178,6 +187,54 @@ def fc_gp(
         weights = w[..., list(paths)].flatten(1)  # (D, C P)
         found.append((a.reshape(count, blades, channels * len(paths)) @ weights.mT).mT)
     return torch.cat(found, -1).reshape(*lead, w.shape[0], alg.size)
+
+
+def grade_squares(x: Tensor, alg: CliffordAlgebra, *, backend: str | None = None) -> Tensor:  # (..., n + 1)
+    """Return the quadratic form of every grade, ``alg.qs``.
+
+    Args:
+        x: multivectors (..., 2^n).
+        alg: the algebra.
+        backend: "auto", "torch" or "cpu".
+
+    Raises:
+        InvalidInput: shapes, types or a backend that do not fit.
+    """
+    check_multivectors("grade_squares", alg.size, x)
+    if dispatch.choose("grade_squares", (x,), backend) != "cpu":
+        return alg.qs(x)
+    rows_of = x.reshape(x.numel() // alg.size, 1, alg.size)
+    return _sum(square_form(alg), "grade_squares", backend, rows_of, rows_of).view(*x.shape[:-1], alg.n + 1)
+
+
+def grade_scale(x: Tensor, scale: Tensor, alg: CliffordAlgebra, *, backend: str | None = None) -> Tensor:
+    """Return multivectors with every grade multiplied by its own number.
+
+    Args:
+        x: multivectors (..., 2^n).
+        scale: factors (..., n + 1), leading axes as those of ``x``.
+        alg: the algebra.
+        backend: "auto", "torch" or "cpu".
+
+    Raises:
+        InvalidInput: shapes, types or a backend that do not fit.
+    """
+    check_multivectors("grade_scale", alg.size, x)
+    if scale.shape != (*x.shape[:-1], alg.n + 1) or scale.dtype != x.dtype:
+        raise InvalidInput(
+            f"grade_scale: expected {x.dtype} factors {(*x.shape[:-1], alg.n + 1)}, got {scale.dtype} {tuple(scale.shape)}."
+        )
+    if dispatch.choose("grade_scale", (x, scale), backend) != "cpu":
+        return x * torch.repeat_interleave(scale, _sizes(alg, x.device), -1, output_size=alg.size)
+    count = x.numel() // alg.size
+    pair = x.reshape(count, 1, alg.size), scale.reshape(count, 1, alg.n + 1)
+    return _sum(scale_form(alg), "grade_scale", backend, *pair).view(x.shape)
+
+
+@lru_cache(maxsize=64)
+def _sizes(alg: CliffordAlgebra, device: torch.device) -> Tensor:
+    with torch.inference_mode(False):
+        return torch.tensor(alg.grade_sizes, device=device)
 
 
 def _check_channels(

@@ -16,7 +16,16 @@ import numpy as np
 from geomlib.algebra.clifford import CliffordAlgebra
 from geomlib.algebra.clifford.blades import grades_of, signs_of, xor_indices
 
-__all__ = ["SIZES", "Form", "Groups", "feature_form", "product_form", "weighted_form"]
+__all__ = [
+    "SIZES",
+    "Form",
+    "Groups",
+    "feature_form",
+    "product_form",
+    "scale_form",
+    "square_form",
+    "weighted_form",
+]
 
 #: How many terms the loops add up in one pass.
 SIZES = (1, 2, 3, 4, 8)
@@ -120,6 +129,24 @@ def weighted_form(alg: CliffordAlgebra) -> Form:
     """Return the form of the geometric product with one weight per channel and path."""
     o, i, k, sign = _entries(alg.metric, "gp")
     return Form(np.stack([o, i, k, _path_numbers(alg)], 1), sign, (alg.size,) * 3, len(alg.paths))
+
+
+@lru_cache(maxsize=64)
+def square_form(alg: CliffordAlgebra) -> Form:
+    """Return the form of the quadratic form of every grade, as a bilinear one."""
+    _, i, k, sign = _entries(alg.metric, "scalar")
+    g = grades_of(alg.n)[i]
+    reversed_ = 1 - 2 * (g * (g - 1) // 2 % 2)
+    entry = np.stack([g, i, k, np.zeros_like(g)], 1)
+    return Form(entry, sign * reversed_, (alg.n + 1, alg.size, alg.size), 1, unit=True)
+
+
+@lru_cache(maxsize=64)
+def scale_form(alg: CliffordAlgebra) -> Form:
+    """Return the form of multivectors times a number for every grade."""
+    j = np.arange(alg.size)
+    entry = np.stack([j, j, grades_of(alg.n), np.zeros_like(j)], 1)
+    return Form(entry, np.ones_like(j), (alg.size, alg.size, alg.n + 1), 1, unit=True)
 
 
 @lru_cache(maxsize=64)

@@ -1,0 +1,187 @@
+"""Layers of multivectors: reference outputs and gradients, symmetry on every signature, extreme inputs, misuse."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from geomlib import InvalidInput
+from geomlib.algebra.clifford import CliffordAlgebra
+from geomlib.kernels.dispatch import available_backends, use_backend
+from geomlib.layers import (
+    CEMLP,
+    MVGeometricProduct,
+    MVGeometricProductFC,
+    MVLayerNorm,
+    MVLinear,
+    MVNormalization,
+    MVSiLU,
+)
+from geomlib.verify import check
+from tests.algebra.clifford.common import SIGNATURES, load, rand
+
+BACKENDS = ["torch"] + ["cpu"] * (available_backends()["cpu"] == "available")
+FILES = {
+    "cgenn_cl200": CliffordAlgebra(2), "cgenn_cl300": CliffordAlgebra(3), "cgenn_cl130": CliffordAlgebra(1, 3),
+    "cgenn_pga301": CliffordAlgebra(3, 0, 1),
+}  # fmt: skip
+MODULES = {
+    "mvlinear": lambda a: MVLinear(a, 3, 2),
+    "mvlinear_shared": lambda a: MVLinear(a, 3, 2, subspaces=False),
+    "mvlinear_nobias": lambda a: MVLinear(a, 3, 2, bias=False),
+    "sgp": lambda a: MVGeometricProduct(a, 3),
+    "sgp_nofirst_nonorm": lambda a: MVGeometricProduct(a, 3, False, None),
+    "fcgp": lambda a: MVGeometricProductFC(a, 3, 2),
+    "fcgp_nofirst": lambda a: MVGeometricProductFC(a, 3, 2, False),
+    "mvsilu_mag2": lambda a: MVSiLU(a, 3),
+    "mvsilu_norm": lambda a: MVSiLU(a, 3, "norm"),
+    "mvlayernorm": lambda a: MVLayerNorm(a, 3, safe=False),
+    "normalization": lambda a: MVNormalization(a, 3),
+}
+
+
+def close(a, b, tol):
+    torch.testing.assert_close(a, b, rtol=0, atol=tol * max(1.0, float(b.detach().abs().max())))
+
+
+def compare(layer, d, name, x):
+    """Load the parameters by their names, then compare output and gradients."""
+    start = f"{name}.param."
+    layer.double().load_state_dict({k.removeprefix(start): v for k, v in d.items() if k.startswith(start)})
+    x = x.clone().requires_grad_()
+    out = layer(x)
+    close(out, d[f"{name}.out"], 1e-12)
+    names, parameters = zip(*layer.named_parameters(), strict=True)
+    gx, *grads = torch.autograd.grad(out, (x, *parameters), d[f"{name}.gout"])
+    close(gx, d[f"{name}.grad_x"], 1e-10)
+    for key, g in zip(names, grads, strict=True):
+        close(g, d[f"{name}.grad.{key}"], 1e-10)
+
+
+@pytest.mark.parametrize("file", FILES)
+@pytest.mark.parametrize("name", MODULES)
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_reference_outputs_and_gradients(file, name, backend):
+    d = load(file)
+    with use_backend(backend):
+        compare(MODULES[name](FILES[file]), d, name, d["x"])
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_cemlp_is_the_reference(backend):
+    d = load("csmpn_cemlp")
+    with use_backend(backend):
+        compare(CEMLP(CliffordAlgebra(3), 3, 4, 2, safe=False), d, "cemlp", d["cemlp.x"])
+
+
+@pytest.mark.parametrize("signature", SIGNATURES, ids=str)
+@pytest.mark.parametrize(
+    "name", ["mvlinear", "sgp", "fcgp", "mvsilu_mag2", "mvsilu_norm", "safe", "mvlayernorm"]
+)
+def test_exact_under_versors(signature, name):
+    alg = CliffordAlgebra(*signature)
+    torch.manual_seed(0)
+    layer = {**MODULES, "safe": lambda a: MVLayerNorm(a, 3)}[name](alg)
+    report = check(layer, example={"x": rand(alg, 4, 3)}, trials=4, stress=False)
+    assert report.verdict == "EXACT", report
+
+
+def test_a_wrong_metric_is_caught():
+    layer = MVGeometricProduct(CliffordAlgebra(1, 1), 2)
+    kind = "node:mv(2,0,0)"
+    report = check(
+        layer, group="Pin(2,0,0)", inputs={"x": kind}, outputs=kind, example={"x": rand(layer.algebra, 4, 2)}
+    )
+    assert report.verdict == "BROKEN"
+
+
+@pytest.mark.parametrize("name", [*MODULES, "safe", "cemlp"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_extreme_inputs_stay_finite(name, dtype, backend):
+    """Zero, light-like, tiny and huge rows have finite values and gradients."""
+    alg = CliffordAlgebra(1, 3)
+    extra = {"safe": lambda a: MVLayerNorm(a, 3), "cemlp": lambda a: CEMLP(a, 3, 3, 2, n_layers=1)}
+    torch.manual_seed(0)
+    layer = {**MODULES, **extra}[name](alg).to(dtype)
+    huge = 1e100 if dtype == torch.float64 else 1e12
+    light = torch.zeros(3, 16, dtype=dtype)
+    light[:, 1] = light[:, 2] = 5
+    noise = rand(alg, 3).to(dtype)
+    x = torch.stack([0 * light, light, 1e-30 * noise, huge * light, huge * noise]).requires_grad_()
+    linear = name.startswith("mvlinear")
+    if name == "sgp_nofirst_nonorm" or (name == "cemlp" and dtype == torch.float32):
+        x = x[:3].detach().requires_grad_()  # a plain square of a huge number is not finite
+    with use_backend(backend):
+        out = layer(x)
+        grads = torch.autograd.grad(out.sum(), (x, *layer.parameters()))
+    assert bool(torch.isfinite(out).all()) and (linear or all(bool(torch.isfinite(g).all()) for g in grads))
+
+
+def test_the_safe_norm_is_bounded_and_near_the_reference():
+    alg = CliffordAlgebra(1, 3)
+    light = torch.zeros(1, 1, 16, dtype=torch.float64)
+    light[..., 1] = light[..., 2] = 5
+    exact, safe = MVLayerNorm(alg, 1, safe=False).double(), MVLayerNorm(alg, 1).double()
+    assert float(exact(light).detach().abs().max()) > 1e4
+    assert float(safe(light).detach().abs().max()) <= 50 + 1e-9
+    euclid = CliffordAlgebra(3)
+    x = 10 * rand(euclid, 5, 4)
+    one, two = MVLayerNorm(euclid, 4, safe=False).double(), MVLayerNorm(euclid, 4, eps=1e-12).double()
+    torch.testing.assert_close(one(x), two(x), rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_second_derivatives(backend):
+    alg = CliffordAlgebra(1, 1)
+    torch.manual_seed(0)
+    for make in MODULES.values():
+        layer = make(alg).double()
+        x = rand(alg, 2, 3).requires_grad_()
+        with use_backend(backend):
+            assert torch.autograd.gradgradcheck(layer, x)
+
+
+def test_any_leading_axes_and_empty_batches():
+    alg = CliffordAlgebra(3)
+    torch.manual_seed(0)
+    for make in MODULES.values():
+        layer = make(alg).double()
+        x = rand(alg, 2, 5, 3)
+        close(layer(x)[1, 2], layer(x[1, 2]), 1e-12)
+        assert layer(x[:0]).shape[0] == 0
+
+
+def test_shapes_and_counts_of_parameters():
+    """The authors' hull network: one map for all grades, four products, and a perceptron 32-32-1."""
+    alg = CliffordAlgebra(5)
+    layers = [MVLinear(alg, 16, 32, subspaces=False), *(MVGeometricProduct(alg, 32) for _ in range(4))]
+    head = (32 * 32 + 32) + (32 + 1)
+    assert sum(p.numel() for m in layers for p in m.parameters()) + head == 58849
+
+
+def test_misuse():
+    alg = CliffordAlgebra(3)
+    x = torch.randn(4, 3, 8)
+    for make in MODULES.values():
+        layer = make(alg)
+        with pytest.raises(InvalidInput, match=r"expected \(\.\.\., 3, 8\)"):
+            layer(x[:, :2])
+        with pytest.raises(InvalidInput, match=r"expected \(\.\.\., 3, 8\)"):
+            layer(torch.randn(4, 3, 16))
+        with pytest.raises(InvalidInput, match="Cast one"):
+            layer(x.double())
+        with pytest.raises(InvalidInput, match="floating"):
+            layer(x.long())
+    with pytest.raises(InvalidInput, match="expected a CliffordAlgebra"):
+        MVLinear((3, 0, 0), 3, 3)
+    with pytest.raises(InvalidInput, match="out_channels=0"):
+        MVLinear(alg, 3, 0)
+    with pytest.raises(InvalidInput, match="invariant"):
+        MVSiLU(alg, 3, "size")
+    with pytest.raises(InvalidInput, match="eps"):
+        MVLayerNorm(alg, 3, eps=0)
+    with pytest.raises(InvalidInput, match="n_layers"):
+        CEMLP(alg, 3, 3, 3, n_layers=0)
+    with pytest.raises(InvalidInput, match="sort them"):
+        _ = MVLinear(CliffordAlgebra(metric=(1, 0)), 3, 3).symmetry
