@@ -21,7 +21,7 @@ import platform
 import sys
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -111,7 +111,7 @@ def rows_of(level: int, channels: int) -> int:
     return max(16, 720_000 // (channels * (level + 1) ** 2))
 
 
-def products(level: int, channels: int, rounds: int, heavy: bool) -> list[dict[str, Any]]:
+def products(level: int, channels: int, rounds: int, tasks: Sequence[str]) -> list[dict[str, Any]]:
     irreps, degrees, n = signal(level, channels), tuple(range(level + 1)), rows_of(level, channels)
     theirs = of_e3nn(irreps, irreps, irreps)
     layer = GauntTensorProduct(irreps, irreps, irreps, weights=None)
@@ -121,7 +121,7 @@ def products(level: int, channels: int, rounds: int, heavy: bool) -> list[dict[s
     x, y, g, v = (torch.randn(n, size) for _ in range(4))
     torch.testing.assert_close(layer(x, y), theirs(x, y), atol=1e-3, rtol=1e-3)
     found = []
-    for name in TASKS if heavy else TASKS[:2]:
+    for name in tasks:
         sides: dict[str, Product] = {
             "layer": layer, "kernel": lambda a, b: gaunt_product(inside, a, b), "torch backend": fallback, "e3nn": theirs,
         }  # fmt: skip
@@ -264,6 +264,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Products on the sphere: a table of ratios.")
     parser.add_argument("--levels", nargs="+", type=int, default=list(range(1, 9)))
     parser.add_argument("--channels", nargs="+", type=int, default=[32, 128])
+    parser.add_argument("--tasks", nargs="+", default=list(TASKS), choices=TASKS)
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--modes", action="store_true", help="single and multiple irreps instead of channels")
     parser.add_argument(
@@ -287,8 +288,9 @@ def main() -> None:
             write(results, arguments.out)
             continue
         for channels in arguments.channels:
-            heavy = level <= 6  # the specification has no figure beyond
-            results.setdefault("products", []).extend(products(level, channels, arguments.rounds, heavy))
+            results.setdefault("products", []).extend(
+                products(level, channels, arguments.rounds, arguments.tasks)
+            )
             results.setdefault("choices", []).extend(choices(level, channels, arguments.rounds))
             gc.collect()
         write(results, arguments.out)
