@@ -52,13 +52,15 @@ def checked_sizes(layer: str, algebra: Any, **sizes: int) -> None:
             raise InvalidInput(f"{layer}: {name}={size}, expected at least 1.")
 
 
-def finite_squares(x: Tensor, algebra: CliffordAlgebra) -> Tensor:  # (..., n + 1)
+def finite_squares(
+    x: Tensor, algebra: CliffordAlgebra, *, scalar_as_is: bool = False
+) -> Tensor:  # (..., n + 1)
     """Return the quadratic form of every grade, capped where it would overflow."""
     if algebra.q_:  # infinities of both signs would cancel to NaN
         limit = (torch.finfo(x.dtype).max / (4 * algebra.size)) ** 0.5
         x = x.clamp(-limit, limit)
     largest = torch.finfo(x.dtype).max / (algebra.n + 2)
-    return grade_squares(x, algebra).clamp(-largest, largest)
+    return grade_squares(x, algebra, scalar_as_is=scalar_as_is).clamp(-largest, largest)
 
 
 def symmetry_of(algebra: CliffordAlgebra) -> Symmetry:

@@ -58,10 +58,9 @@ class MVSiLU(nn.Module):
             InvalidInput: shapes or types that do not fit.
         """
         checked("MVSiLU", x, self.algebra, self.channels, self.a)
-        u = finite_squares(x, self.algebra)
+        u = finite_squares(x, self.algebra, scalar_as_is=True)
         if self.invariant == "norm":
-            u = smooth_root(u)
-        u = torch.cat([x[..., :1], u[..., 1:]], -1)
+            u = torch.cat([u[..., :1], smooth_root(u[..., 1:])], -1)
         return grade_scale(x, torch.sigmoid(torch.addcmul(self.b[0], self.a[0], u)), self.algebra)
 
     @property

@@ -22,9 +22,9 @@ from geomlib.kernels.geometric_product.plan import (
     feature_form,
     product_form,
     scale_form,
-    square_form,
     weighted_form,
 )
+from geomlib.kernels.geometric_product.squares import SQUARES
 
 __all__ = ["fc_gp", "geometric_product", "grade_scale", "grade_squares", "weighted_gp"]
 
@@ -189,12 +189,15 @@ def fc_gp(
     return torch.cat(found, -1).reshape(*lead, w.shape[0], alg.size)
 
 
-def grade_squares(x: Tensor, alg: CliffordAlgebra, *, backend: str | None = None) -> Tensor:  # (..., n + 1)
+def grade_squares(
+    x: Tensor, alg: CliffordAlgebra, *, scalar_as_is: bool = False, backend: str | None = None
+) -> Tensor:  # (..., n + 1)
     """Return the quadratic form of every grade, ``alg.qs``.
 
     Args:
         x: multivectors (..., 2^n).
         alg: the algebra.
+        scalar_as_is: grade 0 is the scalar, not its square.
         backend: "auto", "torch" or "cpu".
 
     Raises:
@@ -202,9 +205,10 @@ def grade_squares(x: Tensor, alg: CliffordAlgebra, *, backend: str | None = None
     """
     check_multivectors("grade_squares", alg.size, x)
     if dispatch.choose("grade_squares", (x,), backend) != "cpu":
-        return alg.qs(x)
-    rows_of = x.reshape(x.numel() // alg.size, 1, alg.size)
-    return _sum(square_form(alg), "grade_squares", backend, rows_of, rows_of).view(*x.shape[:-1], alg.n + 1)
+        found = alg.qs(x)
+        return torch.cat([x[..., :1], found[..., 1:]], -1) if scalar_as_is else found
+    flat = x.reshape(x.numel() // alg.size, 1, alg.size)
+    return SQUARES((alg, scalar_as_is), flat).view(*x.shape[:-1], alg.n + 1)
 
 
 def grade_scale(x: Tensor, scale: Tensor, alg: CliffordAlgebra, *, backend: str | None = None) -> Tensor:

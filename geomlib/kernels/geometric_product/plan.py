@@ -23,6 +23,7 @@ __all__ = [
     "feature_form",
     "product_form",
     "scale_form",
+    "signed_scale_form",
     "square_form",
     "weighted_form",
 ]
@@ -139,6 +140,16 @@ def square_form(alg: CliffordAlgebra) -> Form:
     reversed_ = 1 - 2 * (g * (g - 1) // 2 % 2)
     entry = np.stack([g, i, k, np.zeros_like(g)], 1)
     return Form(entry, sign * reversed_, (alg.n + 1, alg.size, alg.size), 1, unit=True)
+
+
+@lru_cache(maxsize=64)
+def signed_scale_form(alg: CliffordAlgebra) -> Form:
+    """Return the form of multivectors times a number for every grade and the sign of the quadratic form."""
+    square = square_form(alg)
+    g, i = square.entry[:, 0], square.entry[:, 1]
+    return Form(
+        np.stack([i, i, g, np.zeros_like(i)], 1), square.sign, (alg.size, alg.size, alg.n + 1), 1, unit=True
+    )
 
 
 @lru_cache(maxsize=64)
