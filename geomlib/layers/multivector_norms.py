@@ -26,6 +26,8 @@ class MVNormalization(nn.Module):
     .. math:: y_{cg} = \frac{x_{cg}}{\sigma(a_{cg})\,(|x_{cg}| - 1) + 1 + 10^{-6}}, \qquad
               |x| = (q(x)^2 + 10^{-16})^{1/4}
 
+    In an indefinite metric the length has a cusp where q changes its sign: gradients stay finite, curvature is large there.
+
     **Group** Pin(p,q,r). **Shapes** ``x`` (..., channels, 2^n) to the same.
 
     Args:
@@ -78,7 +80,7 @@ class MVNormalization(nn.Module):
 class MVLayerNorm(nn.Module):
     r"""Divide multivectors by their mean length over channels.
 
-    .. math:: y_c = \frac{a_c\, x_c}{\frac1C \sum_d \big(\epsilon + \sum_g |q(x_{dg})|\big)^{1/2}}
+    .. math:: y_c = \frac{a_c\, x_c}{\frac1C \sum_d \big(\sum_g (q(x_{dg})^2 + \epsilon^2)^{1/2}\big)^{1/2}}
               \quad\text{or, with safe=False,}\quad \frac{a_c\, x_c}{\frac1C \sum_d |x_d| + 10^{-6}}
 
     The second is the reference's, :math:`|x| = (q(x)^2 + 10^{-16})^{1/4}` of the total form: where directions cancel, as
@@ -121,7 +123,7 @@ class MVLayerNorm(nn.Module):
         checked("MVLayerNorm", x, self.algebra, self.channels, self.a)
         q = finite_squares(x, self.algebra)
         if self.safe:
-            mean = (q.abs().sum(-1) + self.eps).sqrt().mean(-1, keepdim=True)
+            mean = torch.hypot(q, torch.full_like(q, self.eps)).sum(-1).sqrt().mean(-1, keepdim=True)
         else:
             mean = smooth_root(q.sum(-1)).mean(-1, keepdim=True) + _EPS
         return x * (self.a[0] / mean).unsqueeze(-1)
