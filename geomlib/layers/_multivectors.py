@@ -13,7 +13,7 @@ from geomlib.algebra.symmetry import Symmetry
 from geomlib.errors import InvalidInput
 from geomlib.kernels.geometric_product import grade_squares
 
-__all__ = ["checked", "checked_sizes", "example_of", "finite_squares", "symmetry_of"]
+__all__ = ["checked", "checked_sizes", "example_of", "finite_squares", "label", "symmetry_of"]
 
 
 def checked(layer: str, x: Tensor, algebra: CliffordAlgebra, channels: int, like: Tensor) -> Tensor:
@@ -61,6 +61,11 @@ def finite_squares(
         x = x.clamp(-limit, limit)
     largest = torch.finfo(x.dtype).max / (algebra.n + 2)
     return grade_squares(x, algebra, scalar_as_is=scalar_as_is).clamp(-largest, largest)
+
+
+def label(algebra: CliffordAlgebra) -> str:
+    """Return the group that moves the multivectors, or the algebra where its generators have another order."""
+    return algebra.group_name if algebra.is_sorted else repr(algebra)
 
 
 def symmetry_of(algebra: CliffordAlgebra) -> Symmetry:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from geomlib.algebra.clifford import CliffordAlgebra
 from geomlib.algebra.symmetry import Symmetry
-from geomlib.layers._multivectors import checked, checked_sizes, example_of, symmetry_of
+from geomlib.layers._multivectors import checked, checked_sizes, example_of, label, symmetry_of
 from geomlib.layers.geometric_product import MVGeometricProduct
 from geomlib.layers.multivector_activation import MVSiLU
 from geomlib.layers.multivector_linear import MVLinear
@@ -97,5 +97,5 @@ class CEMLP(nn.Module):
         return example_of(lambda: cls(algebra, 3, 4, 2), algebra, 3, generator)
 
     def extra_repr(self) -> str:
-        """Return the algebra and the channels."""
-        return f"{self.algebra}, {self.in_channels} -> {self.out_channels}"
+        """Return the group and the channels."""
+        return f"{label(self.algebra)}, {self.in_channels} -> {self.out_channels}"

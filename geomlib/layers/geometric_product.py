@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from geomlib.algebra.clifford import CliffordAlgebra
 from geomlib.algebra.symmetry import Symmetry
 from geomlib.kernels.geometric_product import fc_gp, weighted_gp
-from geomlib.layers._multivectors import checked, checked_sizes, example_of, symmetry_of
+from geomlib.layers._multivectors import checked, checked_sizes, example_of, label, symmetry_of
 from geomlib.layers.multivector_linear import MVLinear
 from geomlib.layers.multivector_norms import MVNormalization
 
@@ -87,8 +87,8 @@ class MVGeometricProduct(nn.Module):
         return example_of(lambda: cls(algebra, 3), algebra, 3, generator)
 
     def extra_repr(self) -> str:
-        """Return the algebra, the channels and the number of paths."""
-        return f"{self.algebra}, {self.channels}, {len(self.algebra.paths)} paths"
+        """Return the group, the channels and the number of paths."""
+        return f"{label(self.algebra)}, {self.channels}, {len(self.algebra.paths)} paths"
 
 
 class MVGeometricProductFC(nn.Module):
@@ -164,5 +164,5 @@ class MVGeometricProductFC(nn.Module):
         return example_of(lambda: cls(algebra, 3, 2), algebra, 3, generator)
 
     def extra_repr(self) -> str:
-        """Return the algebra, the channels and the number of paths."""
-        return f"{self.algebra}, {self.in_channels} -> {self.out_channels}, {len(self.algebra.paths)} paths"
+        """Return the group, the channels and the number of paths."""
+        return f"{label(self.algebra)}, {self.in_channels} -> {self.out_channels}, {len(self.algebra.paths)} paths"

@@ -12,7 +12,14 @@ from geomlib.algebra.clifford.versors import smooth_root
 from geomlib.algebra.symmetry import Symmetry
 from geomlib.errors import InvalidInput
 from geomlib.kernels.geometric_product import grade_scale
-from geomlib.layers._multivectors import checked, checked_sizes, example_of, finite_squares, symmetry_of
+from geomlib.layers._multivectors import (
+    checked,
+    checked_sizes,
+    example_of,
+    finite_squares,
+    label,
+    symmetry_of,
+)
 
 __all__ = ["MVSiLU"]
 
@@ -75,5 +82,5 @@ class MVSiLU(nn.Module):
         return example_of(lambda: cls(algebra, 3), algebra, 3, generator)
 
     def extra_repr(self) -> str:
-        """Return the algebra, the channels and the invariant."""
-        return f"{self.algebra}, {self.channels}, invariant={self.invariant!r}"
+        """Return the group, the channels and the invariant."""
+        return f"{label(self.algebra)}, {self.channels}, invariant={self.invariant!r}"

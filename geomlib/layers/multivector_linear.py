@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from geomlib.algebra.clifford import CliffordAlgebra
 from geomlib.algebra.symmetry import Symmetry
-from geomlib.layers._multivectors import checked, checked_sizes, example_of, symmetry_of
+from geomlib.layers._multivectors import checked, checked_sizes, example_of, label, symmetry_of
 
 __all__ = ["MVLinear"]
 
@@ -88,8 +88,6 @@ class MVLinear(nn.Module):
         return example_of(lambda: cls(algebra, 3, 4), algebra, 3, generator)
 
     def extra_repr(self) -> str:
-        """Return the algebra and the channels."""
+        """Return the group and the channels."""
         kind = "one matrix per grade" if self.subspaces else "one matrix"
-        return (
-            f"{self.algebra}, {self.in_channels} -> {self.out_channels}, {kind}, bias={self.bias is not None}"
-        )
+        return f"{label(self.algebra)}, {self.in_channels} -> {self.out_channels}, {kind}, bias={self.bias is not None}"

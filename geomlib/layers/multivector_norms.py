@@ -12,7 +12,14 @@ from geomlib.algebra.clifford.versors import smooth_root
 from geomlib.algebra.symmetry import Symmetry
 from geomlib.errors import InvalidInput
 from geomlib.kernels.geometric_product import grade_scale
-from geomlib.layers._multivectors import checked, checked_sizes, example_of, finite_squares, symmetry_of
+from geomlib.layers._multivectors import (
+    checked,
+    checked_sizes,
+    example_of,
+    finite_squares,
+    label,
+    symmetry_of,
+)
 
 __all__ = ["MVLayerNorm", "MVNormalization"]
 
@@ -73,8 +80,8 @@ class MVNormalization(nn.Module):
         return example_of(lambda: cls(algebra, 3), algebra, 3, generator)
 
     def extra_repr(self) -> str:
-        """Return the algebra and the channels."""
-        return f"{self.algebra}, {self.channels}"
+        """Return the group and the channels."""
+        return f"{label(self.algebra)}, {self.channels}"
 
 
 class MVLayerNorm(nn.Module):
@@ -140,5 +147,5 @@ class MVLayerNorm(nn.Module):
         return example_of(lambda: cls(algebra, 3), algebra, 3, generator)
 
     def extra_repr(self) -> str:
-        """Return the algebra, the channels and the form."""
-        return f"{self.algebra}, {self.channels}, safe={self.safe}, eps={self.eps}"
+        """Return the group, the channels and the form."""
+        return f"{label(self.algebra)}, {self.channels}, safe={self.safe}, eps={self.eps}"

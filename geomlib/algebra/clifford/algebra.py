@@ -76,13 +76,18 @@ class CliffordAlgebra:
         return self.p, self.q_, self.r
 
     @property
+    def is_sorted(self) -> bool:
+        """Return whether null generators come first, then positive, then negative ones."""
+        return list(self.metric) == [0] * self.r + [1] * self.p + [-1] * self.q_
+
+    @property
     def type_name(self) -> str:
         """Return the type of a multivector, ``mv(p,q,r)``.
 
         Raises:
             InvalidInput: the generators are not ordered null, positive, negative.
         """
-        if list(self.metric) != [0] * self.r + [1] * self.p + [-1] * self.q_:
+        if not self.is_sorted:
             raise InvalidInput(
                 f"metric {self.metric}: types order generators null, positive, negative; sort them to declare a symmetry."
             )
@@ -329,12 +334,9 @@ class CliffordAlgebra:
     def __repr__(self) -> str:
         return (
             f"CliffordAlgebra({self.p}, {self.q_}, {self.r})"
-            if self._sorted()
+            if self.is_sorted
             else f"CliffordAlgebra(metric={self.metric})"
         )
-
-    def _sorted(self) -> bool:
-        return list(self.metric) == [0] * self.r + [1] * self.p + [-1] * self.q_
 
 
 @lru_cache(maxsize=64)
