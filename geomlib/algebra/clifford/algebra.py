@@ -69,6 +69,8 @@ class CliffordAlgebra:
             raise InvalidInput(f"CliffordAlgebra: metric {tuple(metric)}: every square is -1, 0 or 1.")
         self.metric, self.n, self.size = squares, len(squares), 2 ** len(squares)
         self.p, self.q_, self.r = (squares.count(m) for m in (1, -1, 0))
+        #: Triples (left grade, output grade, right grade) of products that are not zero, in order.
+        self.paths = _paths(self.n, self.p + self.q_)
 
     @property
     def signature(self) -> tuple[int, int, int]:
@@ -123,11 +125,6 @@ class CliffordAlgebra:
     def blade_names(self) -> tuple[str, ...]:
         """Return the names of the blades; a single null generator in front is e0."""
         return blade_names(self.n, 0 if self.metric[0] == 0 and self.r == 1 else 1)
-
-    @property
-    def paths(self) -> tuple[tuple[int, int, int], ...]:
-        """Return the triples (left grade, output grade, right grade) of products that are not zero, in order."""
-        return _paths(self.metric)
 
     @property
     def cayley(self) -> np.ndarray[Any, Any]:  # (2^n, 2^n)
@@ -339,12 +336,15 @@ class CliffordAlgebra:
         )
 
 
-@lru_cache(maxsize=64)
-def _paths(metric: tuple[int, ...]) -> tuple[tuple[int, int, int], ...]:
-    n = len(metric)
-    g, signs, to = grades_of(n), signs_of(metric), xor_indices(n)
-    i, k = np.nonzero(signs)
-    found = set(zip(g[i].tolist(), g[to[i, k]].tolist(), g[k].tolist(), strict=True))
+def _paths(n: int, squares: int) -> tuple[tuple[int, int, int], ...]:
+    """Blades of grades i and k that share m generators, none of them null, multiply to grade i + k - 2 m."""
+    found = {
+        (i, i + k - 2 * m, k)
+        for i in range(n + 1)
+        for k in range(n + 1)
+        for m in range(min(i, k, squares) + 1)
+        if i + k - m <= n
+    }
     return tuple(sorted(found))
 
 

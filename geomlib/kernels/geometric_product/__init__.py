@@ -17,14 +17,9 @@ from geomlib.errors import InvalidInput
 from geomlib.kernels import dispatch
 from geomlib.kernels.geometric_product import rows
 from geomlib.kernels.geometric_product.operation import OPERATION, Served
-from geomlib.kernels.geometric_product.plan import (
-    Form,
-    feature_form,
-    product_form,
-    scale_form,
-    weighted_form,
-)
+from geomlib.kernels.geometric_product.plan import product_form
 from geomlib.kernels.geometric_product.squares import SQUARES
+from geomlib.kernels.geometric_product.traced import FORMS, traced_form
 
 __all__ = ["fc_gp", "geometric_product", "grade_scale", "grade_squares", "weighted_gp"]
 
@@ -33,7 +28,15 @@ _HALF = (torch.float16, torch.bfloat16)
 _LOOPS_UP_TO = 8
 
 
-def _sum(form: Form, op: str, backend: str | None, *tensors: Tensor) -> Tensor:
+def _chosen(op: str, tensors: tuple[Tensor, ...], backend: str | None) -> str:
+    """Return the backend; while torch compiles, the opaque operation, which chooses when it runs."""
+    return "cpu" if torch.compiler.is_compiling() else dispatch.choose(op, tensors, backend)
+
+
+def _sum(kind: str, alg: CliffordAlgebra, op: str, backend: str | None, *tensors: Tensor) -> Tensor:
+    if torch.compiler.is_compiling():
+        return traced_form(kind, alg.metric, *tensors)
+    form = FORMS[kind](alg) if kind in FORMS else product_form(alg, kind)
     chosen = dispatch.choose(op, tensors, backend)
     if dispatch._inside_transform():
         return rows.reference(form, tensors)
@@ -79,14 +82,12 @@ def geometric_product(
     if kind not in KINDS or method not in METHODS:
         raise InvalidInput(f"kind {kind!r}, method {method!r}: expected one of {KINDS} and one of {METHODS}.")
     check_multivectors("geometric_product", alg.size, x, y)
-    chosen = dispatch.choose("geometric_product", (x, y), backend)
+    chosen = _chosen("geometric_product", (x, y), backend)
     if method == "dense" or chosen != "cpu" or (alg.n > _LOOPS_UP_TO and method == "auto"):
         return bilinear(alg.metric, kind, x, y, method)
     x, y = _broadcast(x, y)
     shape, flat = x.shape, (x.numel() // alg.size, 1, alg.size)
-    return _sum(product_form(alg, kind), "geometric_product", backend, x.reshape(flat), y.reshape(flat)).view(
-        shape
-    )
+    return _sum(kind, alg, "geometric_product", backend, x.reshape(flat), y.reshape(flat)).view(shape)
 
 
 def _broadcast(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
@@ -135,7 +136,7 @@ def weighted_gp(
     x, y = _broadcast(x, y)
     rows_of = x.numel() // max(x.shape[-1] * x.shape[-2], 1)
     flat = (rows_of, x.shape[-2], alg.size)
-    return _sum(weighted_form(alg), "weighted_gp", backend, x.reshape(flat), y.reshape(flat), w).view(x.shape)
+    return _sum("weighted", alg, "weighted_gp", backend, x.reshape(flat), y.reshape(flat), w).view(x.shape)
 
 
 def fc_gp(
@@ -178,13 +179,14 @@ def fc_gp(
     for size in lead:
         count *= size
     flat = (count, channels, alg.size)
-    form, grades = feature_form(alg)
-    features = _sum(form, "fc_gp", backend, x.reshape(flat), y.reshape(flat))
+    by_grade = [[p for p, path in enumerate(alg.paths) if path[1] == g] for g in range(alg.n + 1)]
+    grades = list(zip(alg.grade_sizes, by_grade, strict=True))
+    features = _sum("features", alg, "fc_gp", backend, x.reshape(flat), y.reshape(flat))
     parts = features.split([blades * len(paths) for blades, paths in grades], -1)
     found: list[Tensor] = []
     for part, (blades, paths) in zip(parts, grades, strict=True):
         a = part.view(count, channels, blades, len(paths)).transpose(1, 2)
-        weights = w[..., list(paths)].flatten(1)  # (D, C P)
+        weights = w[..., paths].flatten(1)  # (D, C P)
         found.append((a.reshape(count, blades, channels * len(paths)) @ weights.mT).mT)
     return torch.cat(found, -1).reshape(*lead, w.shape[0], alg.size)
 
@@ -204,10 +206,13 @@ def grade_squares(
         InvalidInput: shapes, types or a backend that do not fit.
     """
     check_multivectors("grade_squares", alg.size, x)
-    if dispatch.choose("grade_squares", (x,), backend) != "cpu":
+    if _chosen("grade_squares", (x,), backend) != "cpu":
         found = alg.qs(x)
         return torch.cat([x[..., :1], found[..., 1:]], -1) if scalar_as_is else found
     flat = x.reshape(x.numel() // alg.size, 1, alg.size)
+    if torch.compiler.is_compiling():
+        found = _sum("squares", alg, "grade_squares", backend, flat, flat).view(*x.shape[:-1], alg.n + 1)
+        return torch.cat([x[..., :1], found[..., 1:]], -1) if scalar_as_is else found
     return SQUARES((alg, scalar_as_is), flat).view(*x.shape[:-1], alg.n + 1)
 
 
@@ -228,11 +233,11 @@ def grade_scale(x: Tensor, scale: Tensor, alg: CliffordAlgebra, *, backend: str 
         raise InvalidInput(
             f"grade_scale: expected {x.dtype} factors {(*x.shape[:-1], alg.n + 1)}, got {scale.dtype} {tuple(scale.shape)}."
         )
-    if dispatch.choose("grade_scale", (x, scale), backend) != "cpu":
+    if _chosen("grade_scale", (x, scale), backend) != "cpu":
         return x * torch.repeat_interleave(scale, _sizes(alg, x.device), -1, output_size=alg.size)
     count = x.numel() // alg.size
     pair = x.reshape(count, 1, alg.size), scale.reshape(count, 1, alg.n + 1)
-    return _sum(scale_form(alg), "grade_scale", backend, *pair).view(x.shape)
+    return _sum("scale", alg, "grade_scale", backend, *pair).view(x.shape)
 
 
 @lru_cache(maxsize=64)

@@ -185,3 +185,18 @@ def test_misuse():
         CEMLP(alg, 3, 3, 3, n_layers=0)
     with pytest.raises(InvalidInput, match="sort them"):
         _ = MVLinear(CliffordAlgebra(metric=(1, 0)), 3, 3).symmetry
+
+
+@pytest.mark.parametrize("name", ["mvlinear", "mvsilu_norm", "sgp", "fcgp", "mvlayernorm"])
+def test_compiled_without_graph_breaks(name):
+    alg = CliffordAlgebra(1, 1, 1)
+    torch.manual_seed(0)
+    layer = MODULES[name](alg).double()
+    compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
+    x = rand(alg, 4, 3).requires_grad_()
+    inputs = (x, *layer.parameters())
+    out, wanted = compiled(x), layer(x)
+    close(out, wanted.detach(), 1e-13)
+    g = rand(alg, *out.shape[:-1], seed=3)
+    for a, b in zip(*(torch.autograd.grad(z, inputs, g) for z in (out, wanted)), strict=True):
+        close(a, b, 1e-12)
