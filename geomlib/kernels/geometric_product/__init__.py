@@ -56,8 +56,8 @@ def geometric_product(
 
     .. math:: z_j = \sum_{ik} S_{ijk}\, x_i\, y_k
 
-    ``auto`` sums the table in Numba loops up to n = 8 where they can serve; otherwise it loops over blades in torch, or, for
-    n <= 2, contracts with the dense Cayley tensor. Derivatives have any order.
+    ``auto`` sums the table in Numba loops up to n = 8 where they can serve; otherwise it loops over blades in torch, or
+    contracts with the dense Cayley tensor where rows (1024) and generators (4) are few. Derivatives have any order.
 
     **Group** Pin(p,q,r). **Shapes** leading axes are broadcast.
 
