@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import torch
 from torch import Tensor
 
 from geomlib.algebra.irreps import Irreps
 from geomlib.errors import InvalidInput
 from geomlib.kernels import recording
 from geomlib.kernels.dispatch import traced
+from geomlib.kernels.edge_index import check_edge_range, check_edge_shape
 
 __all__ = ["blocks", "checked", "checked_edges", "read_values"]
 
@@ -36,27 +36,14 @@ def checked(layer: str, name: str, x: Tensor, irreps: Irreps, like: Tensor | Non
     return x
 
 
-def checked_edges(layer: str, edge_index: Tensor, nodes: int) -> tuple[Tensor, Tensor]:
+def checked_edges(edge_index: Tensor, sources: int, targets: int) -> tuple[Tensor, Tensor]:
     """Return sources and targets.
 
     Raises:
         InvalidInput: not integers (2, E), or an index that is no node.
     """
-    if edge_index.dim() != 2 or len(edge_index) != 2 or edge_index.dtype not in (torch.int64, torch.int32):
-        raise InvalidInput(
-            f"{layer}: `edge_index` is {edge_index.dtype} of shape {tuple(edge_index.shape)}; pass integers (2, E), "
-            "sources in row 0, targets in row 1."
-        )
-
-    def in_range(index: Tensor) -> None:
-        outside = (index < 0) | (index >= nodes)
-        if bool(outside.any()):
-            edge = int(outside.any(0).nonzero()[0])
-            raise InvalidInput(
-                f"{layer}: edge {edge} of `edge_index` is {index[:, edge].tolist()}; nodes are 0..{nodes - 1}."
-            )
-
-    read_values(in_range, edge_index)
+    check_edge_shape(edge_index)
+    read_values(lambda found: check_edge_range(found, sources, targets), edge_index)
     return edge_index[0].long(), edge_index[1].long()
 
 

@@ -14,7 +14,7 @@ from geomlib.kernels.dispatch import choose
 from geomlib.kernels.gaunt import SignalProduct, gaunt_product
 from geomlib.kernels.gaunt.aligned import aligned_product
 from geomlib.kernels.gaunt.spec import dimension
-from geomlib.layers._features import checked
+from geomlib.layers._features import checked, checked_edges
 from geomlib.layers._signals import channels_of, join, part, signals_of
 from geomlib.layers.gaunt import method_name
 
@@ -105,9 +105,9 @@ class GauntConvolution(nn.Module):
             InvalidInput: shapes, types or indices that do not fit.
         """
         count = x.shape[0] if num_nodes is None else num_nodes
-        self._check(x, edge_index, edge_vec, weight, count)
-        source, target = edge_index.long()
+        source, target = checked_edges(edge_index, x.shape[0], count)
         edges = edge_index.shape[1]
+        self._check(x, edges, edge_vec, weight)
         w = x.new_ones(edges, (self.lmax + 1) * self.channels) if weight is None else weight
         w = w.reshape(edges, self.lmax + 1, self.channels)
         messages = [
@@ -132,19 +132,11 @@ class GauntConvolution(nn.Module):
         limit = _ALIGNED_FROM["cpu" if known and x.device.type == "cpu" else "torch"]
         return max(dimension(space) for space in product.spaces) >= limit**2
 
-    def _check(
-        self, x: Tensor, edge_index: Tensor, edge_vec: Tensor, weight: Tensor | None, count: int
-    ) -> None:
+    def _check(self, x: Tensor, edges: int, edge_vec: Tensor, weight: Tensor | None) -> None:
         name = "GauntConvolution"
         checked(name, "x", x, self.irreps_in)
         if x.dim() != 2:
             raise InvalidInput(f"{name}: `x` has shape {tuple(x.shape)}; expected (N, {self.irreps_in.dim}).")
-        integers = edge_index.dtype in (torch.int64, torch.int32)
-        if edge_index.dim() != 2 or edge_index.shape[0] != 2 or not integers:
-            raise InvalidInput(
-                f"{name}: `edge_index` is {edge_index.dtype} of shape {tuple(edge_index.shape)}; expected integers (2, E)."
-            )
-        edges = edge_index.shape[1]
         for label, t, shape in (
             ("edge_vec", edge_vec, (edges, 3)),
             ("weight", weight, (edges, (self.lmax + 1) * self.channels)),
@@ -152,14 +144,6 @@ class GauntConvolution(nn.Module):
             if t is not None and (tuple(t.shape) != shape or t.dtype != x.dtype):
                 raise InvalidInput(
                     f"{name}: `{label}` is {t.dtype} of shape {tuple(t.shape)}; expected {x.dtype} of shape {shape}."
-                )
-        if torch.compiler.is_compiling():  # values are not known yet
-            return
-        for label, row, size in (("source", edge_index[0], x.shape[0]), ("target", edge_index[1], count)):
-            if edges and not 0 <= int(row.min()) <= int(row.max()) < size:
-                low, high = int(row.min()), int(row.max())
-                raise InvalidInput(
-                    f"{name}: `edge_index` has the {label} {low if low < 0 else high}, outside 0..{size - 1}."
                 )
 
     @property

@@ -136,7 +136,7 @@ class SO2Convolution(Float64Buffers):
         checked("SO2Convolution", "x", x, self.irreps_in, like=self.weight)
         if x.dim() != 2:
             raise InvalidInput(f"SO2Convolution: `x` has shape {tuple(x.shape)}; pass (nodes, dim).")
-        source, target = checked_edges("SO2Convolution", edge_index, x.shape[0])
+        source, target = checked_edges(edge_index, x.shape[0], x.shape[0])
         expected = {"edge_vec": (edge_vec, 3), "scale": (scale, self.scale_numel)}
         for name, (t, width) in expected.items():
             if t is not None and (tuple(t.shape) != (len(source), width) or t.dtype != x.dtype):

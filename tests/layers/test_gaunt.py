@@ -461,7 +461,7 @@ def test_odd_graphs(method):
         assert layer(x, edge_index, vectors).isfinite().all()
     x, edge_index, vectors, weight = graph(layer, 4, torch.float32)
     for wrong, words in (
-        ((x, edge_index + 5, vectors, weight), "outside"), ((x, edge_index, vectors[1:], weight), "edge_vec"),
+        ((x, edge_index + 5, vectors, weight), "nodes are"), ((x, edge_index, vectors[1:], weight), "edge_vec"),
         ((x, edge_index, vectors, weight[:, 1:]), "weight"), ((x, edge_index.float(), vectors, weight), "integers"),
         ((x[:, 1:], edge_index, vectors, weight), "dimension"), ((x, edge_index, vectors.double(), weight), "float64"),
     ):  # fmt: skip

@@ -9,10 +9,11 @@ from torch import Tensor
 from geomlib.algebra.irreps.products import ProductSpec
 from geomlib.errors import InvalidInput
 from geomlib.kernels.dispatch import choose
+from geomlib.kernels.edge_index import check_edge_range, check_edge_shape
 from geomlib.kernels.tensor_product import cuda, reference
 from geomlib.kernels.tensor_product.channelwise import Static, channelwise, channelwise_of
 from geomlib.kernels.tensor_product.cuda_rows import DeviceRows
-from geomlib.kernels.tensor_product.grouping import check_edge_shape, check_edges, edge_rows
+from geomlib.kernels.tensor_product.grouping import edge_rows
 from geomlib.kernels.tensor_product.layout import weights_by_channel
 from geomlib.kernels.tensor_product.lowering import loops_pay, product_by_loops
 from geomlib.kernels.tensor_product.plan import Rows
@@ -75,7 +76,7 @@ def convolution(
     if loops is not None and rows is None:
         rows = _edge_rows(edge_index, x, weight, count)
     elif not isinstance(rows, DeviceRows):
-        check_edges(edge_index, x.shape[0], count)
+        check_edge_range(edge_index, x.shape[0], count)
     if chosen == "cuda":
         return cuda.convolution(spec, x, y, weight, edge_index, count, rows)
     if loops is not None and isinstance(rows, Rows):

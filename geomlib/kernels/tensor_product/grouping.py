@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from geomlib.errors import InvalidInput
+from geomlib.kernels.edge_index import check_edge_range
 from geomlib.kernels.tensor_product.plan import Rows
 
-__all__ = ["check_edge_shape", "check_edges", "edge_rows"]
+__all__ = ["edge_rows"]
 
 #: Graphs kept; each is forgotten when its edge_index is.
 _KEPT = 8
@@ -51,7 +51,7 @@ def edge_rows(edge_index: Tensor, num_in: int, num_out: int, *, shared_weights: 
         found = _known.get(key)
     if found is not None and found.owner() is edge_index and _same(found.copy, edge_index):
         return found.rows
-    check_edges(edge_index, num_in, num_out)
+    check_edge_range(edge_index, num_in, num_out)
     source, target = edge_index.long()
     rows = Rows.edges(source, target, num_in, num_out, shared_weights=shared_weights)
     with _lock:
@@ -69,30 +69,3 @@ def _same(copy: Tensor, now: Tensor) -> bool:
 
 def _forget(key: Any) -> None:
     _known.pop(key, None)
-
-
-def check_edge_shape(edge_index: Tensor) -> None:
-    """Check shape and type.
-
-    Raises:
-        InvalidInput: not integers of shape (2, E).
-    """
-    shape = tuple(edge_index.shape)
-    if len(shape) != 2 or shape[0] != 2 or edge_index.dtype not in (torch.int64, torch.int32):
-        raise InvalidInput(
-            f"edge_index: expected integers of shape (2, E), got {edge_index.dtype} of shape {shape}."
-        )
-
-
-def check_edges(edge_index: Tensor, sources: int, targets: int) -> None:
-    """Check that every index names a node.
-
-    Raises:
-        InvalidInput: naming the index that is out of range.
-    """
-    if not edge_index.numel():
-        return
-    for name, row, count in (("source", edge_index[0], sources), ("target", edge_index[1], targets)):
-        low, high = (int(t) for t in torch.aminmax(row))
-        if low < 0 or high >= count:
-            raise InvalidInput(f"edge_index: {name} {low if low < 0 else high} is outside 0..{count - 1}.")

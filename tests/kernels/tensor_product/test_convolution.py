@@ -157,7 +157,7 @@ def test_wrong_arguments(function):
             call(**changed)
     if function == "edges":
         for bad in (edge_index + 1, edge_index - 1):
-            with pytest.raises(InvalidInput, match=r"outside 0\.\.12"):
+            with pytest.raises(InvalidInput, match=r"nodes are 0\.\.12"):
                 call(edge_index=bad)
         with pytest.raises(InvalidInput, match="integers"):
             call(edge_index=edge_index.double())
