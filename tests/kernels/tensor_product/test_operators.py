@@ -204,7 +204,7 @@ def test_operators_refuse_what_would_be_wrong():
         torch.autograd.grad((second**2).sum(), x)
     with pytest.raises(InvalidInput, match="x: expected shape"):
         OPS.tensor_product(x[:, 1:], y, w, None, -1, MIXED.text, "")
-    with pytest.raises(InvalidInput, match=r"outside 0\.\.4"):
+    with pytest.raises(InvalidInput, match=r"nodes are 0\.\.4"):
         OPS.tensor_product(x, y, w, torch.full((2, 5), 7), 5, MIXED.text, "")
 
 
