@@ -24,7 +24,15 @@ from torch.autograd import forward_ad
 
 from geomlib.errors import InvalidInput, MissingDependency
 
-__all__ = ["BACKENDS", "available_backends", "choose", "traced", "use_backend"]
+__all__ = [
+    "BACKENDS",
+    "available_backends",
+    "choose",
+    "inside_transform",
+    "refuse_forward_mode",
+    "traced",
+    "use_backend",
+]
 
 BACKENDS = ("auto", "torch", "cpu", "cuda")
 
@@ -92,9 +100,22 @@ def _transformed() -> bool:
     return peek is not None and peek() is not None
 
 
-def _inside_transform() -> bool:
+def inside_transform() -> bool:
     """Tracing, functorch transforms and forward-mode derivatives see torch operations only, not compiled loops."""
     return traced() or _transformed() or forward_ad._current_level >= 0
+
+
+def refuse_forward_mode(op: str) -> None:
+    """Refuse forward-mode derivatives of an operator that is registered with reverse-mode ones only.
+
+    Raises:
+        InvalidInput: inside ``torch.func.jvp`` or a dual level, where torch would take the tangent for zero.
+    """
+    if forward_ad._current_level >= 0:
+        raise InvalidInput(
+            f"{op}: forward-mode derivatives are not served by the operator and would come out as zero. "
+            "Call the layer outside of a trace, or take reverse-mode derivatives."
+        )
 
 
 def _card_refusal(tensors: tuple[Tensor, ...]) -> str | None:
@@ -111,7 +132,7 @@ def _card_refusal(tensors: tuple[Tensor, ...]) -> str | None:
         return f"dtype {first.dtype} is not a floating type that the kernels know"
     if torch.cuda.get_device_capability(first.device) < (8, 0):
         return "the card is older than compute capability 8.0"
-    if _inside_transform():
+    if inside_transform():
         return "the call is being traced or transformed by torch"
     return None
 
@@ -128,7 +149,7 @@ def _refusal(tensors: tuple[Tensor, ...]) -> str | None:
             return f"a tensor is a {type(t).__name__}"
     if dtype not in (torch.float32, torch.float64):
         return f"dtype {dtype} is not float32 or float64"
-    if _inside_transform():
+    if inside_transform():
         return "the call is being traced or transformed by torch"
     return None
 

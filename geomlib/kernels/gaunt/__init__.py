@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.autograd import Function
 
 from geomlib.errors import InvalidInput
-from geomlib.kernels.dispatch import choose
+from geomlib.kernels.dispatch import choose, refuse_forward_mode
 from geomlib.kernels.gaunt.cost import Situation, best_method, explain
 from geomlib.kernels.gaunt.methods import METHODS, chunked, methods_of, whole
 from geomlib.kernels.gaunt.spec import LAYOUTS, SignalProduct
@@ -122,6 +122,7 @@ def _space(labels: Sequence[Any]) -> Any:
 
 @torch.library.custom_op("geomlib::gaunt_product", mutates_args=())
 def _operator(x: Tensor, y: Tensor, key: str, method: str, backend: str) -> Tensor:
+    refuse_forward_mode("geomlib::gaunt_product")
     spec = _spec_of(key)
     served = choose("gaunt_product", (x, y), backend or None)
     if method == "auto":
@@ -132,6 +133,7 @@ def _operator(x: Tensor, y: Tensor, key: str, method: str, backend: str) -> Tens
 
 @_operator.register_fake
 def _shape(x: Tensor, y: Tensor, key: str, method: str, backend: str) -> Tensor:
+    refuse_forward_mode("geomlib::gaunt_product")
     return x.new_empty(x.shape[0], _spec_of(key).sizes[2])
 
 

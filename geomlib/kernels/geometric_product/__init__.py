@@ -5,6 +5,7 @@ One sparse form serves the product and all its derivatives; Numba sums it in til
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 
 import torch
@@ -17,7 +18,7 @@ from geomlib.errors import InvalidInput
 from geomlib.kernels import dispatch
 from geomlib.kernels.geometric_product import rows
 from geomlib.kernels.geometric_product.operation import OPERATION, Served
-from geomlib.kernels.geometric_product.plan import product_form
+from geomlib.kernels.geometric_product.plan import feature_form, product_form
 from geomlib.kernels.geometric_product.squares import SQUARES
 from geomlib.kernels.geometric_product.traced import FORMS, traced_form
 
@@ -38,7 +39,7 @@ def _sum(kind: str, alg: CliffordAlgebra, op: str, backend: str | None, *tensors
         return traced_form(kind, alg.metric, *tensors)
     form = FORMS[kind](alg) if kind in FORMS else product_form(alg, kind)
     chosen = dispatch.choose(op, tensors, backend)
-    if dispatch._inside_transform():
+    if dispatch.inside_transform():
         return rows.reference(form, tensors)
     return OPERATION(Served(form, loops=chosen == "cpu"), *tensors)
 
@@ -134,8 +135,7 @@ def weighted_gp(
     if x.dtype in _HALF:
         return weighted_gp(x.float(), y.float(), w.float(), alg, backend=backend).to(x.dtype)
     x, y = _broadcast(x, y)
-    rows_of = x.numel() // max(x.shape[-1] * x.shape[-2], 1)
-    flat = (rows_of, x.shape[-2], alg.size)
+    flat = (math.prod(x.shape[:-2]), x.shape[-2], alg.size)
     return _sum("weighted", alg, "weighted_gp", backend, x.reshape(flat), y.reshape(flat), w).view(x.shape)
 
 
@@ -174,27 +174,26 @@ def fc_gp(
     if x.dtype in _HALF:
         return fc_gp(x.float(), y.float(), w.float(), alg, backend=backend).to(x.dtype)
     x, y = _broadcast(x, y)
-    lead = x.shape[:-2]
-    count = 1
-    for size in lead:
-        count *= size
-    flat = (count, channels, alg.size)
-    by_grade = [[p for p, path in enumerate(alg.paths) if path[1] == g] for g in range(alg.n + 1)]
-    grades = list(zip(alg.grade_sizes, by_grade, strict=True))
+    flat = (math.prod(x.shape[:-2]), channels, alg.size)
+    grades = feature_form(alg)[1]
     features = _sum("features", alg, "fc_gp", backend, x.reshape(flat), y.reshape(flat))
     parts = features.split([blades * len(paths) for blades, paths in grades], -1)
     found: list[Tensor] = []
     for part, (blades, paths) in zip(parts, grades, strict=True):
-        a = part.view(count, channels, blades, len(paths)).transpose(1, 2)
-        weights = w[..., paths].flatten(1)  # (D, C P)
-        found.append((a.reshape(count, blades, channels * len(paths)) @ weights.mT).mT)
-    return torch.cat(found, -1).reshape(*lead, w.shape[0], alg.size)
+        a = part.view(flat[0], channels, blades, len(paths)).transpose(1, 2)
+        weights = w[..., list(paths)].flatten(1)  # (D, C P)
+        found.append((a.reshape(flat[0], blades, channels * len(paths)) @ weights.mT).mT)
+    return torch.cat(found, -1).reshape(*x.shape[:-2], w.shape[0], alg.size)
 
 
 def grade_squares(
     x: Tensor, alg: CliffordAlgebra, *, scalar_as_is: bool = False, backend: str | None = None
 ) -> Tensor:  # (..., n + 1)
-    """Return the quadratic form of every grade, ``alg.qs``.
+    r"""Return the quadratic form of every grade, ``alg.qs``.
+
+    .. math:: q_g(x) = \langle \tilde x_g\, x_g \rangle_0 = \sum_{j \in g} s_j\, x_j^2
+
+    **Group** Pin(p,q,r), which leaves it as it is. **Shapes** ``x`` (..., 2^n) to (..., n + 1).
 
     Args:
         x: multivectors (..., 2^n).
@@ -204,6 +203,11 @@ def grade_squares(
 
     Raises:
         InvalidInput: shapes, types or a backend that do not fit.
+
+    Source: Ruhe, Brandstetter and Forré, *Clifford group equivariant neural networks*, arXiv 2305.11141.
+
+    >>> grade_squares(torch.tensor([2.0, 3.0, 4.0, 5.0]), CliffordAlgebra(1, 1))
+    tensor([  4.,  -7., -25.])
     """
     check_multivectors("grade_squares", alg.size, x)
     if _chosen("grade_squares", (x,), backend) != "cpu":
@@ -217,7 +221,11 @@ def grade_squares(
 
 
 def grade_scale(x: Tensor, scale: Tensor, alg: CliffordAlgebra, *, backend: str | None = None) -> Tensor:
-    """Return multivectors with every grade multiplied by its own number.
+    r"""Return multivectors with every grade multiplied by its own number.
+
+    .. math:: y_j = \lambda_{g(j)}\, x_j
+
+    **Group** Pin(p,q,r), if the numbers are invariants. **Shapes** ``x`` (..., 2^n), ``scale`` (..., n + 1), to (..., 2^n).
 
     Args:
         x: multivectors (..., 2^n).
@@ -227,6 +235,9 @@ def grade_scale(x: Tensor, scale: Tensor, alg: CliffordAlgebra, *, backend: str 
 
     Raises:
         InvalidInput: shapes, types or a backend that do not fit.
+
+    >>> grade_scale(torch.ones(4), torch.tensor([1.0, 2.0, 3.0]), CliffordAlgebra(2))
+    tensor([1., 2., 2., 3.])
     """
     check_multivectors("grade_scale", alg.size, x)
     if scale.shape != (*x.shape[:-1], alg.n + 1) or scale.dtype != x.dtype:

@@ -44,6 +44,7 @@ def _partial(
     role: str, kind: str, metric: str, g: Tensor | None, x: Tensor | None, y: Tensor | None, w: Tensor | None
 ) -> Tensor:
     """Return the derivative of the form by a role, from the other roles."""
+    dispatch.refuse_forward_mode("geomlib::multivector_form")
     given = {
         r: t.contiguous() for r, t in zip(_ROLES, (g, x, y, w), strict=True) if t is not None and r != role
     }
@@ -53,6 +54,7 @@ def _partial(
 
 @_partial.register_fake
 def _(role: str, kind: str, metric: str, g: Any, x: Any, y: Any, w: Any) -> Tensor:
+    dispatch.refuse_forward_mode("geomlib::multivector_form")
     form = _form_of(kind, metric)
     like = next(t for r, t in zip("gxy", (g, x, y), strict=True) if t is not None and r != role)
     if role == "w":

@@ -77,6 +77,8 @@ def convolution(
         rows = _edge_rows(edge_index, x, weight, count)
     elif not isinstance(rows, DeviceRows):
         check_edge_range(edge_index, x.shape[0], count)
+    if isinstance(rows, Rows):
+        rows.check(edges, x.shape[0], count, shared_weights=weight.shape[0] == 1)
     if chosen == "cuda":
         return cuda.convolution(spec, x, y, weight, edge_index, count, rows)
     if loops is not None and isinstance(rows, Rows):

@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from geomlib.kernels.edge_index import check_edge_range
 from geomlib.kernels.tensor_product.plan import Rows
 
 __all__ = ["edge_rows"]
@@ -51,7 +50,6 @@ def edge_rows(edge_index: Tensor, num_in: int, num_out: int, *, shared_weights: 
         found = _known.get(key)
     if found is not None and found.owner() is edge_index and _same(found.copy, edge_index):
         return found.rows
-    check_edge_range(edge_index, num_in, num_out)
     source, target = edge_index.long()
     rows = Rows.edges(source, target, num_in, num_out, shared_weights=shared_weights)
     with _lock:

@@ -13,10 +13,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 
 from geomlib.algebra.irreps.products import ProductSpec
 from geomlib.errors import InvalidInput
+from geomlib.kernels.dispatch import refuse_forward_mode
 from geomlib.kernels.tensor_product import channelwise
 from geomlib.kernels.tensor_product.eager import Call, checked, loops_of
 from geomlib.kernels.tensor_product.layout import weights_by_channel
@@ -49,11 +49,7 @@ def _spec(text: str) -> ProductSpec:
 
 
 def _call(edge_index: Maybe, count: int, text: str, backend: str) -> Call:
-    if forward_ad._current_level >= 0:
-        raise InvalidInput(
-            "geomlib::tensor_product: forward-mode derivatives are not served by the operator and would come out as zero. "
-            "Call the layer outside of a trace, where they are, or take reverse-mode derivatives."
-        )
+    refuse_forward_mode("geomlib::tensor_product")
     return Call(_spec(text), edge_index, count, backend or None)
 
 

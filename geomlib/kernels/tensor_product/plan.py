@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -13,25 +12,20 @@ from torch import Tensor
 
 from geomlib.algebra.irreps import wigner_3j
 from geomlib.algebra.irreps.products import ProductSpec
+from geomlib.errors import InvalidInput
+from geomlib.kernels.edge_index import check_edge_range
 
 __all__ = ["Plan", "Rows", "Table", "TableBuilder", "plan_of"]
 
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """Groups, terms and entries, as ``cpu.contract`` reads them."""
+    """Groups of terms that add to one component of the output, and their entries."""
 
     group: np.ndarray  # (G, 5)
     term: np.ndarray  # (T, 3)
     entry_y: np.ndarray  # (R,)
     entry_c: np.ndarray  # (R,) float64
-    _cast: dict[torch.dtype, np.ndarray] = field(default_factory=dict, repr=False)
-
-    def arrays(self, dtype: torch.dtype) -> tuple[Any, ...]:
-        """Return the arrays with coefficients in the type of the features."""
-        if dtype not in self._cast:
-            self._cast[dtype] = torch.from_numpy(self.entry_c).to(dtype).numpy()
-        return self.group, self.term, self.entry_y, self._cast[dtype]
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,6 +69,22 @@ class Rows:
     num_in: int
     lazy: bool = False  # every row is read once
 
+    def check(self, edges: int, num_in: int, num_out: int, *, shared_weights: bool) -> None:
+        """Check that the edges belong to tensors of these sizes: the loops read without asking.
+
+        Raises:
+            InvalidInput: they were grouped for another graph, or for weights of another shape.
+        """
+        found = len(self.a_row), self.num_in, self.num_out
+        if found != (edges, num_in, num_out):
+            raise InvalidInput(
+                f"rows: grouped for {found[0]} edges from {found[1]} to {found[2]} nodes, the tensors have {edges}, {num_in} "
+                f"and {num_out}. Group the edges of this graph."
+            )
+        if edges > 1 and shared_weights == bool(self.w_row.any()):
+            what = "one row of weights" if shared_weights else "a row of weights per edge"
+            raise InvalidInput(f"rows: there is {what}. Group with shared_weights={shared_weights}.")
+
     @staticmethod
     def pairwise(rows: int, *, shared_weights: bool) -> Rows:
         """Return row b with row b."""
@@ -84,7 +94,12 @@ class Rows:
 
     @staticmethod
     def edges(sender: Tensor, receiver: Tensor, num_in: int, num_out: int, *, shared_weights: bool) -> Rows:
-        """Return the edges of a graph, in any order."""
+        """Return the edges of a graph, in any order.
+
+        Raises:
+            InvalidInput: an index out of range.
+        """
+        check_edge_range(torch.stack([sender, receiver]), num_in, num_out)
         send, receive = sender.numpy(), receiver.numpy()
         start, order = _grouped(receive, num_out)
         start_t, order_t = _grouped(send, num_in)

@@ -161,3 +161,21 @@ def test_wrong_arguments(function):
                 call(edge_index=bad)
         with pytest.raises(InvalidInput, match="integers"):
             call(edge_index=edge_index.double())
+
+
+def test_rows_of_another_graph_are_refused():
+    """The loops read where the rows point to: a wrong one would be memory of somebody else."""
+    x, y, w, edge_index = graph(6, 9)
+    wrong = {
+        "grouped for 8 edges": Rows.edges(*edge_index[:, 1:], 6, 6, shared_weights=False),
+        "from 7 to 6 nodes": Rows.edges(*edge_index, 7, 6, shared_weights=False),
+        "a row of weights per edge": Rows.edges(*edge_index, 6, 6, shared_weights=True),
+    }
+    for message, rows in wrong.items():
+        with pytest.raises(InvalidInput, match=message):
+            tensor_product_conv(MIXED, x, y, w, edge_index, rows=rows, backend="cpu")
+    rows = Rows.edges(*edge_index, 6, 6, shared_weights=False)
+    with pytest.raises(InvalidInput, match="there is one row of weights"):
+        tensor_product_conv(MIXED, x, y, w[0], edge_index, rows=rows, backend="cpu")
+    with pytest.raises(InvalidInput, match="edge 0 of `edge_index`"):
+        Rows.edges(edge_index[0] + 6, edge_index[1], 6, 6, shared_weights=False)
