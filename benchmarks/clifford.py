@@ -12,10 +12,8 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import platform
 import time
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +22,9 @@ from torch import Tensor, nn
 
 from geomlib.algebra.clifford import CliffordAlgebra
 from geomlib.algebra.clifford.products import dense_table
+from geomlib.bench.results import machine
 from geomlib.kernels.geometric_product import geometric_product
 from geomlib.layers import CEMLP, MVGeometricProduct, MVGeometricProductFC, MVNormalization, MVSiLU
-from geomlib.train.report import git_commit
 
 BATCH = {2: 32768, 3: 32768, 4: 16384, 5: 8192, 6: 2048, 7: 512, 8: 128}
 
@@ -179,13 +177,7 @@ def main() -> None:
     torch.manual_seed(0)
     rows = products(arguments.generators, arguments.rounds) + layers(arguments.rounds)
     if arguments.out:
-        about = {
-            "machine": platform.processor() or platform.machine(),
-            "threads": torch.get_num_threads(),
-            "versions": {name: version(name) for name in ("torch", "numba")},
-            "commit": git_commit(),
-            "command": "OMP_NUM_THREADS=1 python benchmarks/clifford.py",
-        }
+        about = machine("OMP_NUM_THREADS=1 python benchmarks/clifford.py")
         arguments.out.parent.mkdir(parents=True, exist_ok=True)
         arguments.out.write_text(json.dumps({"about": about, "rows": rows}, indent=1) + "\n")
 

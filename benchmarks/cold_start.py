@@ -104,10 +104,10 @@ def main() -> None:
     for row in rows:
         line = "{task:14s} {dtype} cache {cache:5s} {cpu_s:6.2f} s CPU {wall_s:6.2f} s wall".format(**row)
         print(line, file=sys.stderr)
-    from tensornet_speed import describe
+    from geomlib.bench.results import machine
 
     command = "OMP_NUM_THREADS=1 python benchmarks/cold_start.py --dtypes float32 float64"
-    about = describe(command, ("torch", "numba", "llvmlite", "numpy"))
+    about = machine(command, ("torch", "numba", "llvmlite", "numpy"))
     report = json.dumps({"about": about, "rows": rows}, indent=1) + "\n"
     if arguments.out:
         arguments.out.parent.mkdir(parents=True, exist_ok=True)

@@ -10,13 +10,14 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
+
+from geomlib.bench.results import machine
 
 
 def run(seed: int, arguments: list[str]) -> dict[str, Any]:
@@ -74,7 +75,7 @@ def main(argv: list[str] | None = None) -> None:
         )
     about = {
         "data": "embedded ethanol, GFN2-xTB", "split": "950 train, 50 validation, 200 test; best epoch of validation",
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores", "command": "python benchmarks/ethanol.py",
+        **machine("python benchmarks/ethanol.py", ("torch", "numba", "lightning")),
     }  # fmt: skip
     if options.out is not None:
         text = json.dumps({"about": about, "summary": summary(rows), "rows": rows}, indent=1)

@@ -17,12 +17,10 @@ import ctypes
 import gc
 import json
 import math
-import platform
 import sys
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +30,9 @@ from torch import Tensor
 
 from geomlib.algebra.gaunt import sphere_grid
 from geomlib.algebra.irreps import Irreps, gaunt_constant
+from geomlib.bench.results import machine
 from geomlib.kernels.gaunt import SignalProduct, gaunt_product, methods_of
 from geomlib.layers import GauntConvolution, GauntTensorProduct, TensorProduct
-from geomlib.train.report import git_commit
 
 Product = Callable[[Tensor, Tensor], Tensor]
 TASKS = ("forward", "forward+backward", "double backward")
@@ -233,18 +231,6 @@ def convolution(level: int, rounds: int) -> list[dict[str, Any]]:
     return [row]
 
 
-def describe(command: str) -> dict[str, Any]:
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    names = (line.split(":")[1].strip() for line in lines if "model name" in line)
-    return {
-        "machine": next(names, platform.processor()),
-        "threads": torch.get_num_threads(),
-        "versions": {p: version(p) for p in ("torch", "numba", "e3nn")},
-        "commit": git_commit(),
-        "command": command,
-    }
-
-
 def keep_memory() -> None:
     """Let glibc neither return freed memory nor map large blocks one by one; elsewhere, do nothing."""
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
@@ -256,7 +242,7 @@ def keep_memory() -> None:
 def write(results: dict[str, Any], out: Path | None) -> None:
     """Write what is there so far: long runs are worth something when they are cut short."""
     if out is not None:
-        report = {"setting": describe(" ".join(["benchmarks/gaunt.py", *sys.argv[1:]])), **results}
+        report = {"setting": machine(" ".join(["benchmarks/gaunt.py", *sys.argv[1:]])), **results}
         out.write_text(json.dumps(report, indent=1) + "\n")
 
 

@@ -11,11 +11,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import statistics
 import warnings
 from collections.abc import Callable
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +21,9 @@ import torch
 from e3nn import o3
 from torch import Tensor
 
+from geomlib.bench.results import machine
 from geomlib.bench.timing import interleaved, ratios
 from geomlib.kernels.harmonics import spherical_harmonics
-from geomlib.train.report import git_commit
 
 PACKAGES = ("torch", "numba", "e3nn", "sphericart-torch")
 Function = Callable[[Tensor], Tensor]
@@ -87,22 +85,6 @@ def compare(rows: int, lmax: int, repeats: int) -> list[dict[str, Any]]:
     return results
 
 
-def describe(command: str) -> dict[str, Any]:
-    versions: dict[str, str] = {}
-    for name in PACKAGES:
-        try:
-            versions[name] = version(name)
-        except PackageNotFoundError:
-            versions[name] = "absent"
-    return {
-        "machine": platform.processor() or platform.machine(),
-        "threads": torch.get_num_threads(),
-        "versions": versions,
-        "commit": git_commit(),
-        "command": command,
-    }
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description="Spherical harmonics beside e3nn's and sphericart's.")
     parser.add_argument("--rows", nargs="+", type=int, default=[1000, 100_000])
@@ -120,7 +102,7 @@ def main() -> None:
         for row in compare(count, lmax, arguments.repeats)
     ]
     if arguments.out:
-        about = describe("OMP_NUM_THREADS=1 python benchmarks/harmonics.py")
+        about = machine("OMP_NUM_THREADS=1 python benchmarks/harmonics.py", PACKAGES)
         arguments.out.parent.mkdir(parents=True, exist_ok=True)
         arguments.out.write_text(json.dumps({"about": about, "rows": rows}, indent=1) + "\n")
 

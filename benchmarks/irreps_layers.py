@@ -116,7 +116,7 @@ def main() -> None:
             print("  ".join(f"{k}: {v}" for k, v in row.items()), flush=True)
             rows.append(row)
     if arguments.out:
-        about = machine() | {"command": "OMP_NUM_THREADS=1 python benchmarks/irreps_layers.py"}
+        about = machine("OMP_NUM_THREADS=1 python benchmarks/irreps_layers.py")
         arguments.out.write_text(json.dumps({"about": about, "rows": rows}, indent=1) + "\n")
 
 

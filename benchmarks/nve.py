@@ -117,7 +117,7 @@ def show(system: str, row: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    from tensornet_speed import describe
+    from geomlib.bench.results import machine
 
     parser = argparse.ArgumentParser(description="Energy conservation of a model trained here.")
     parser.add_argument("--ethanol-ps", type=float, default=20.0)
@@ -150,7 +150,7 @@ def main() -> None:
             print(f"{name:8s} fluctuation at 0.5 fs over 0.25 fs: {ratios}")
     if arguments.out:
         command = "OMP_NUM_THREADS=1 python benchmarks/nve.py"
-        about = describe(command, ("torch", "numba", "numpy", "lightning", "geomlib-torch"))
+        about = machine(command, ("torch", "numba", "numpy", "lightning", "geomlib-torch"))
         arguments.out.parent.mkdir(parents=True, exist_ok=True)
         text = json.dumps({"about": about, "systems": systems}, indent=1, ensure_ascii=False)
         arguments.out.write_text(text.replace(str(SHARED), "shared") + "\n")

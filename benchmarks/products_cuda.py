@@ -13,12 +13,10 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
-import platform
 import re
 import statistics
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +25,7 @@ from torch import Tensor
 
 from geomlib.algebra.irreps import Irreps
 from geomlib.algebra.irreps.products import ProductSpec
+from geomlib.bench.results import machine
 from geomlib.errors import InvalidInput
 from geomlib.files import write_atomic
 from geomlib.kernels.cuda.launcher import missing_device
@@ -34,7 +33,6 @@ from geomlib.kernels.tensor_product import cuda, tensor_product_conv
 from geomlib.kernels.tensor_product.cuda_rows import DeviceRows
 from geomlib.kernels.tensor_product.layout import ir_mul
 from geomlib.kernels.tensor_product.plan import plan_of
-from geomlib.train.report import git_commit
 
 RESULTS = Path(__file__).resolve().parent / "results"
 PACKAGES = (
@@ -251,19 +249,10 @@ def copy_speed() -> float:
 
 def about(command: str) -> dict[str, Any]:
     """Return what ran where."""
-    versions: dict[str, str] = {}
-    for name in PACKAGES:
-        try:
-            versions[name] = version(name)
-        except PackageNotFoundError:
-            versions[name] = "absent"
     return {
+        **machine(command, PACKAGES),
         "card": torch.cuda.get_device_name(),
         "copy TB/s": round(copy_speed(), 3),
-        "python": platform.python_version(),
-        "versions": versions,
-        "commit": git_commit(),
-        "command": command,
         "problems": {name: asdict(p) for name, p in PROBLEMS.items()},
     }
 

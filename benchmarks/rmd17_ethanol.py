@@ -39,10 +39,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tensornet_speed import CUTOFF, PACKAGES, describe, give_weights, peer_model
+from tensornet_speed import CUTOFF, PACKAGES, give_weights, peer_model
 from torch import Tensor, nn
 
 from geomlib import create_model
+from geomlib.bench.results import machine
 from geomlib.datasets import Structures, load
 from geomlib.train import Batch, EpochLoader, LossWeights, Packer, TrainConfig, evaluate
 from geomlib.train.captured import CapturedLoss
@@ -340,7 +341,7 @@ def main() -> None:
         relative = f"  {e['of_torchmd-net']:.2f} {f['of_torchmd-net']:.2f}" if "of_torchmd-net" in e else ""
         print(f"{s['recipe']:9s} {s['side']:17s} {numbers}{relative}")
     if arguments.out:
-        about = describe("OMP_NUM_THREADS=1 python benchmarks/rmd17_ethanol.py", (*PACKAGES, "geomlib-torch"))
+        about = machine("OMP_NUM_THREADS=1 python benchmarks/rmd17_ethanol.py", (*PACKAGES, "geomlib-torch"))
         about |= {
             "data": f"rMD17 ethanol, shared/{DATA}: train.xyz (1000) to train, test_MD.xyz (1000) to test, final weights",
             "budget_cpu_seconds": arguments.budget,

@@ -23,10 +23,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tensornet_speed import CUTOFF, MAX_Z, RADIAL, SYSTEMS, System, describe, give_weights, peer_model
+from tensornet_speed import CUTOFF, MAX_Z, PACKAGES, RADIAL, SYSTEMS, System, give_weights, peer_model
 from torch import Tensor
 
 from geomlib import create_model
+from geomlib.bench.results import machine
 from geomlib.kernels.neighbors import half_pairs
 from geomlib.train.batching import Batch
 from geomlib.train.captured import CapturedLoss
@@ -173,7 +174,7 @@ def main() -> None:
     print(f"system       size   {'   '.join(SIDES)}, MiB at the peak of {STEPS} training steps; ratios")
     rows = [compare(name, size, arguments.repeats) for size in arguments.sizes for name in arguments.systems]
     if arguments.out:
-        about = describe("OMP_NUM_THREADS=1 python benchmarks/tensornet_memory.py")
+        about = machine("OMP_NUM_THREADS=1 python benchmarks/tensornet_memory.py", PACKAGES)
         arguments.out.parent.mkdir(parents=True, exist_ok=True)
         arguments.out.write_text(json.dumps({"about": about, "rows": rows}, indent=1) + "\n")
 

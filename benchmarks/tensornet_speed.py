@@ -11,12 +11,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import statistics
 import time
 import warnings
-from collections.abc import Callable, Sequence
-from importlib.metadata import version
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +23,12 @@ import torch
 from torch import Tensor
 
 from geomlib import create_model
+from geomlib.bench.results import machine
 from geomlib.interop import to_torchmdnet_state_dict
 from geomlib.kernels.neighbors import half_pairs
 from geomlib.train.batching import Batch
 from geomlib.train.captured import CapturedLoss
 from geomlib.train.losses import LossWeights
-from geomlib.train.report import git_commit
 from geomlib.zoo.captured import CapturedPotential
 
 CUTOFF, RADIAL, MAX_Z = 4.5, 32, 100
@@ -176,19 +174,6 @@ def compare(name: str, channels: int, layers: int, repeats: int) -> list[dict[st
     return rows
 
 
-def describe(command: str, packages: Sequence[str] = PACKAGES) -> dict[str, Any]:
-    """Return machine, threads, versions, commit and command: what a figure needs beside it."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    names = (line.split(":")[1].strip() for line in lines if "model name" in line)
-    return {
-        "machine": next(names, platform.processor()),
-        "threads": torch.get_num_threads(),
-        "versions": {p: version(p) for p in packages},
-        "commit": git_commit(),
-        "command": command,
-    }
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description="TensorNet beside torchmd-net's: a table of ratios.")
     parser.add_argument(
@@ -207,7 +192,7 @@ def main() -> None:
         for name in arguments.systems:
             rows += compare(name, channels, layers, arguments.repeats)
     if arguments.out:
-        about = describe("OMP_NUM_THREADS=1 python benchmarks/tensornet_speed.py")
+        about = machine("OMP_NUM_THREADS=1 python benchmarks/tensornet_speed.py", PACKAGES)
         arguments.out.parent.mkdir(parents=True, exist_ok=True)
         arguments.out.write_text(json.dumps({"about": about, "rows": rows}, indent=1) + "\n")
 

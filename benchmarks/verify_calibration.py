@@ -24,9 +24,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tensornet_speed import describe, peer_model
+from tensornet_speed import peer_model
 from torch import Tensor, nn
 
+from geomlib.bench.results import machine
 from geomlib.datasets import Structures, load
 from geomlib.verify import check
 from geomlib.verify.report import SEVERITY
@@ -165,7 +166,7 @@ def main() -> None:
     if any("MACE" in r["model"] for r in rows):
         packages += ("mace-torch",)
     result = {
-        "about": describe("OMP_NUM_THREADS=1 python benchmarks/verify_calibration.py", packages),
+        "about": machine("OMP_NUM_THREADS=1 python benchmarks/verify_calibration.py", packages),
         "training_seconds": arguments.seconds,
         "seeds": arguments.seeds,
         "allowed_ratio": ALLOWED,

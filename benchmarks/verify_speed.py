@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import time
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import torch
 from torch import nn
 
 from geomlib import create_model, verify
+from geomlib.bench.results import machine
 from geomlib.verify.target import Target
 
 RESULT = Path(__file__).parent / "results" / "verify_speed_cpu.json"
@@ -87,9 +87,7 @@ def measure(repeats: int) -> dict[str, Any]:
         "weights": sum(p.numel() for p in model.parameters()),
         "atoms": 12,
         "trials": 24,
-        "threads": 1,
-        "torch": torch.__version__,
-        "machine": platform.processor() or platform.machine(),
+        **machine("OMP_NUM_THREADS=1 python benchmarks/verify_speed.py --write", ("torch", "numba")),
         "checks": rows,
     }
 

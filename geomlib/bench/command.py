@@ -51,16 +51,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         torch.set_num_threads(options.threads)
         rows = _measured(options)
-        about = machine()
+        about = machine("geomlib bench products")
     finally:
         torch.set_num_threads(threads)
     versions = ", ".join(f"{n} {v}" for n, v in about["versions"].items())
     print(f"\n{about['machine']}, {about['threads']} thread(s), load {about['load']}; {versions}")
     if options.out is not None:
-        command = "geomlib bench products"
-        text = json.dumps(
-            {"about": {**about, "command": command}, "rows": [row.as_dict() for row in rows]}, indent=1
-        )
+        text = json.dumps({"about": about, "rows": [row.as_dict() for row in rows]}, indent=1)
         write_atomic(options.out, [text.encode(), b"\n"])
     if options.plot is not None:
         from geomlib.bench.plot import draw

@@ -77,15 +77,20 @@ def measure(case: Case, rounds: int, tasks: Sequence[str] = TASKS) -> list[Row]:
     return rows
 
 
-def machine() -> dict[str, Any]:
-    """Return what a figure needs beside it: processor, threads, load, versions, commit."""
+def machine(command: str, packages: Sequence[str] = _PACKAGES) -> dict[str, Any]:
+    """Return what a figure needs beside it: processor, threads, load, versions, commit, command.
+
+    Args:
+        command: that gives the figure.
+        packages: whose versions matter; those that are not installed are left out.
+    """
     from geomlib.train.report import git_commit
 
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     names = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
     versions: dict[str, str] = {}
-    for name in _PACKAGES:
+    for name in packages:
         try:
             versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
@@ -97,6 +102,7 @@ def machine() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "versions": versions,
         "commit": git_commit(),
+        "command": command,
     }
 
 
@@ -104,8 +110,8 @@ def table(rows: Iterable[Row]) -> str:
     """Return an aligned table: our time per row, and how many times longer the others take.
 
     >>> print(table([Row("product", "MACE", "forward", {"geomlib": 1.5, "e3nn": 30.0}, {"geomlib": 1.0, "e3nn": 20.0})]))
-    product       pass     geomlib us/row   e3nn
-    MACE          forward           1.500  20.0x
+    product  pass     geomlib us/row   e3nn
+    MACE     forward           1.500  20.0x
     """
     rows = list(rows)
     rivals = list(dict.fromkeys(n for row in rows for n in row.microseconds if n != "geomlib"))
@@ -116,10 +122,9 @@ def table(rows: Iterable[Row]) -> str:
             slower = [f"{row.times_slower[n]:.1f}x" if n in row.times_slower else "-" for n in rivals]
             lines.append([row.case, row.task, f"{row.microseconds['geomlib']:.3f}", *slower])
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))] if lines else []
-    left = [12, 0]
     text = [
         "  ".join(
-            cell.ljust(max(w, left[i])) if i < 2 else cell.rjust(w)
+            cell.ljust(w) if i < 2 else cell.rjust(w)
             for i, (cell, w) in enumerate(zip(line, widths, strict=True))
         ).rstrip()
         for line in lines

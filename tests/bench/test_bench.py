@@ -100,5 +100,6 @@ def test_table_marks_what_a_library_cannot() -> None:
 
 
 def test_machine_names_versions_and_commit() -> None:
-    about = machine()
-    assert about["versions"]["torch"] == torch.__version__ and {"machine", "commit", "load"} <= set(about)
+    about = machine("a command", ("torch", "no such package"))
+    assert about["versions"] == {"torch": torch.__version__} and about["command"] == "a command"
+    assert {"machine", "commit", "load", "threads"} <= set(about)
