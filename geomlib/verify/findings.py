@@ -44,6 +44,7 @@ class Evidence:
         collected: all trials.
         scale: length of the translations.
         generator: draws the elements of the guesses.
+        notes: what a tool could not do.
     """
 
     function: Callable[..., Any]
@@ -55,6 +56,7 @@ class Evidence:
     collected: Collected
     scale: float
     generator: Generator
+    notes: list[str] = field(default_factory=list[str])
 
     def judged(self, classes: list[Class] | None = None) -> list[Judged]:
         """Return the verdicts in view of some classes, or of all."""
@@ -212,13 +214,17 @@ def _diagnosed(e: Evidence, broken: list[Judged]) -> Diagnosis:
     return diagnose(tree, e.group, e.inputs, e.outputs, bare, e.scale, e.generator, holds, only)
 
 
-def _tool(name: str) -> Any:
-    """Return a tool of this package, or ``None`` where this installation has it not."""
+def _asked(e: Evidence, name: str, *arguments: Any, **options: Any) -> Any:
+    """Return what a tool finds; ``None`` where it does not apply, or fails, which is noted for the report."""
     from geomlib import verify
 
     try:
-        return getattr(verify, name, None)
-    except ImportError:
+        return getattr(verify, name)(e.function, *arguments, **options)
+    except InvalidInput:
+        return None  # the tool says that it cannot look at such a target
+    except (RuntimeError, ValueError, IndexError, KeyError, TypeError) as error:
+        text = (str(error).splitlines() or [""])[0]
+        e.notes.append(f"verify.{name} failed with {type(error).__name__} ({text})")
         return None
 
 
@@ -230,43 +236,33 @@ def _arguments(e: Evidence) -> tuple[dict[str, str], Tree]:
 
 def _located(e: Evidence, failed: list[Judged]) -> str:
     """Return the first submodule that breaks, where the target has submodules."""
-    locate = _tool("locate")
     watched = any(any(m.children()) for m in e.target.modules.values())
-    if locate is None or not watched or all(j.result.name.startswith(GRADIENT) for j in failed):
+    if not watched or all(j.result.name.startswith(GRADIENT) for j in failed):
         return ""
     types, tree = _arguments(e)
-    try:
-        return locate(e.function, e.group.name, types, example=tree).first_broken or ""
-    except (InvalidInput, RuntimeError, ValueError, IndexError, KeyError, TypeError):
-        return ""  # nothing to add to the verdict
+    found = _asked(e, "locate", e.group.name, types, example=tree)
+    return "" if found is None else found.first_broken or ""
 
 
 def _inferred(e: Evidence, broken: list[Judged]) -> str:
     """Return how the first broken output transforms instead, where it has few features and a representation."""
-    infer = _tool("infer")
     named = [j for j in broken if not j.result.name.startswith(GRADIENT)]
     spatial = [g for g in e.group.name.split("*") if g not in ("S_n", "A_n")]
-    if infer is None or not named or len(spatial) != 1:
+    if not named or len(spatial) != 1:
         return ""
     name, (types, tree) = named[0].result.name, _arguments(e)
     x = named[0].found.cases[0][0].wide[name]
     if x.dim() < 2 or x[0].numel() > _FEW_FEATURES:
         return ""
-    try:
-        found = infer(e.function, types, spatial[0], declared=str(e.outputs[name]), output=name, example=tree)
-    except (InvalidInput, RuntimeError, ValueError, IndexError, KeyError, TypeError):
+    found = _asked(e, "infer", types, spatial[0], declared=str(e.outputs[name]), output=name, example=tree)
+    if found is None or not found.ok or not found.advice.startswith("declared"):
         return ""
     # The declared irreps in another basis: the subgroups that hold say more.
-    other = found.advice.startswith("declared") and ": " not in found.advice.removesuffix(": parity label")
-    return f"`{name}` {found.advice}" if found.ok and other else ""
+    other = ": " not in found.advice.removesuffix(": parity label")
+    return f"`{name}` {found.advice}" if other else ""
 
 
 def _lie(e: Evidence) -> tuple[tuple[str, float], ...]:
-    lie = _tool("lie")
-    if lie is None:
-        return ()
     types, tree = _arguments(e)
-    try:
-        return tuple(dict(lie(e.function, e.group.name, types, e.declared.outputs, example=tree)).items())
-    except (InvalidInput, RuntimeError, ValueError, IndexError, KeyError, TypeError):
-        return ()
+    found = _asked(e, "lie", e.group.name, types, e.declared.outputs, example=tree)
+    return () if found is None else tuple(dict(found).items())

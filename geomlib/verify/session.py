@@ -113,7 +113,9 @@ class Session:
             silent = unread_inputs(self.target, first, self._fresh(self._generator(-2)), self.inputs)
             run.warnings += [f"input `{n}` changes no output: nothing is tested about it" for n in silent]
         breaks = {name: self._break(name, first, scale) for name in claimed}
-        found = explain(self._evidence(scale))
+        evidence = self._evidence(scale)
+        found = explain(evidence)
+        run.warnings += evidence.notes
         self._warn_of_coarse(found.judged)
         return Report(
             self.name,

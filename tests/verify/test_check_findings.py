@@ -245,3 +245,16 @@ def test_a_failed_check_says_how_the_output_transforms_instead() -> None:
     assert report.advice == "`out` declared 1x0e+1x1o+1x2e, transforms as 1x0e+1x2e"
     shifted = check(lambda x: torch.linalg.vector_norm(x, dim=-1).expand(3, -1).mT, "E(3)", "point", "1o")
     assert "translations" in shifted.fails and "transforms as" not in shifted.advice
+
+
+def test_a_tool_that_fails_is_named_in_the_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The verdict stands without it, but nothing is swallowed."""
+    from geomlib import verify
+
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("out of luck")
+
+    monkeypatch.setattr(verify, "lie", broken)
+    report = check(torch.tanh, "O(3)", "vector", "vector")
+    assert report.verdict == "BROKEN" and not report.lie
+    assert "verify.lie failed with RuntimeError (out of luck)" in report.warnings

@@ -217,7 +217,7 @@ class Lowered:
             forward.add(tensor.transpose(2, 0, 1), o, a, starts_y[p.second], w, p.mul)
             backward.add(tensor.transpose(0, 2, 1), a, o, starts_y[p.second], w, p.mul)
         channels = max(b.mul for b in features)
-        plan = Plan(spec, forward.table(), backward.table(), spec.weight_numel, 0, channels)
+        plan = Plan(spec, forward.table(), backward.table(), channels)
         return Channelwise.of(plan, self._widths[side], self._columns(side))
 
     def _elementwise(self) -> Elementwise | None:

@@ -36,16 +36,12 @@ class Plan:
         spec: the product, all paths of mode ``uvu``.
         forward: adds to the output.
         backward: adds to the gradient of the first input.
-        weight_columns: number of columns of the weights, ones for paths without weights included.
-        ones: number of these ones, at the end.
         channels: largest multiplicity.
     """
 
     spec: ProductSpec
     forward: Table
     backward: Table
-    weight_columns: int
-    ones: int
     channels: int
 
 
@@ -133,7 +129,6 @@ def plan_of(spec: ProductSpec) -> Plan | None:
     one, two, out = spec.irreps_in1, spec.irreps_in2, spec.irreps_out
     starts1, starts2, starts3 = ([s.start for s in r.slices()] for r in (one, two, out))
     forward, backward = TableBuilder(), TableBuilder()
-    ones = max((out[p.out].mul for p in spec.paths if not p.weighted), default=0)
     for path, part in zip(spec.paths, spec.weight_slices, strict=True):
         mul, l1, l2, l3 = one[path.first].mul, one[path.first].ir.l, two[path.second].ir.l, out[path.out].ir.l
         if not mul:
@@ -147,7 +142,7 @@ def plan_of(spec: ProductSpec) -> Plan | None:
             forward.add(tensor.transpose(2, 0, 1), o, a, j, w, mul)
             backward.add(tensor.transpose(0, 2, 1), a, o, j, w, mul)
     channels = max((b.mul for b in one), default=0)
-    return Plan(spec, forward.table(), backward.table(), spec.weight_numel + ones, ones, channels)
+    return Plan(spec, forward.table(), backward.table(), channels)
 
 
 class TableBuilder:
