@@ -18,7 +18,7 @@ from geomlib.errors import InvalidInput
 from geomlib.kernels import dispatch
 from geomlib.kernels.geometric_product import rows
 from geomlib.kernels.geometric_product.operation import OPERATION, Served
-from geomlib.kernels.geometric_product.plan import feature_form, product_form
+from geomlib.kernels.geometric_product.plan import grade_paths, product_form
 from geomlib.kernels.geometric_product.squares import SQUARES
 from geomlib.kernels.geometric_product.traced import FORMS, traced_form
 
@@ -175,13 +175,13 @@ def fc_gp(
         return fc_gp(x.float(), y.float(), w.float(), alg, backend=backend).to(x.dtype)
     x, y = _broadcast(x, y)
     flat = (math.prod(x.shape[:-2]), channels, alg.size)
-    grades = feature_form(alg)[1]
+    grades = grade_paths(alg)
     features = _sum("features", alg, "fc_gp", backend, x.reshape(flat), y.reshape(flat))
     parts = features.split([blades * len(paths) for blades, paths in grades], -1)
     found: list[Tensor] = []
     for part, (blades, paths) in zip(parts, grades, strict=True):
         a = part.view(flat[0], channels, blades, len(paths)).transpose(1, 2)
-        weights = w[..., list(paths)].flatten(1)  # (D, C P)
+        weights = w[..., paths].flatten(1)  # (D, C P)
         found.append((a.reshape(flat[0], blades, channels * len(paths)) @ weights.mT).mT)
     return torch.cat(found, -1).reshape(*x.shape[:-2], w.shape[0], alg.size)
 

@@ -21,6 +21,7 @@ __all__ = [
     "Form",
     "Groups",
     "feature_form",
+    "grade_paths",
     "product_form",
     "scale_form",
     "signed_scale_form",
@@ -160,20 +161,27 @@ def scale_form(alg: CliffordAlgebra) -> Form:
     return Form(entry, np.ones_like(j), (alg.size, alg.size, alg.n + 1), 1, unit=True)
 
 
+def grade_paths(alg: CliffordAlgebra) -> list[tuple[int, list[int]]]:
+    """Return for each grade its number of blades and the paths that lead to it.
+
+    Plain integers only: a compiler traces through this.
+    """
+    into = [[p for p, path in enumerate(alg.paths) if path[1] == g] for g in range(alg.n + 1)]
+    return list(zip(alg.grade_sizes, into, strict=True))
+
+
 @lru_cache(maxsize=64)
-def feature_form(alg: CliffordAlgebra) -> tuple[Form, tuple[tuple[int, tuple[int, ...]], ...]]:
-    """Return the form of the product of every path by itself, and for each grade its number of blades and its paths.
+def feature_form(alg: CliffordAlgebra) -> Form:
+    """Return the form of the product of every path by itself.
 
     Outputs are ordered by grade, then blade, then path.
     """
     o, i, k, sign = _entries(alg.metric, "gp")
-    paths, numbers = alg.paths, _path_numbers(alg)
-    by_grade = [tuple(p for p, t in enumerate(paths) if t[1] == g) for g in range(alg.n + 1)]
+    numbers = _path_numbers(alg)
     place: dict[tuple[int, int], int] = {}
-    for g, part in enumerate(alg.grade_slices):
-        for blade, p in itertools.product(range(part.start, part.stop), by_grade[g]):
+    for part, (_, paths) in zip(alg.grade_slices, grade_paths(alg), strict=True):
+        for blade, p in itertools.product(range(part.start, part.stop), paths):
             place[blade, p] = len(place)
     column = np.array([place[t] for t in zip(o.tolist(), numbers.tolist(), strict=True)], np.int64)
     entry = np.stack([column, i, k, np.zeros_like(o)], 1)
-    form = Form(entry, sign, (len(place), alg.size, alg.size), 1, unit=True)
-    return form, tuple(zip(alg.grade_sizes, by_grade, strict=True))
+    return Form(entry, sign, (len(place), alg.size, alg.size), 1, unit=True)

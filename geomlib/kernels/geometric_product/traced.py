@@ -29,7 +29,7 @@ FORMS: dict[str, Callable[[CliffordAlgebra], Form]] = {
     "squares": square_form,
     "scale": scale_form,
     "weighted": weighted_form,
-    "features": lambda alg: feature_form(alg)[0],
+    "features": feature_form,
 }
 
 
