@@ -18,13 +18,14 @@ from geomlib.algebra.symmetry import Symmetry
 from geomlib.kernels.dispatch import available_backends, use_backend
 from geomlib.verify import Subject, check, mutant, subjects
 from geomlib.zoo.tensornet import TensorNet
+from tests.zoo.potentials import POTENTIALS
 
 EVERYTHING = {subject.name: subject for subject in subjects()}
 MODELS = [name for name in EVERYTHING if name.startswith("zoo.")]
 BACKENDS = [name for name, missing in available_backends().items() if missing == "available" or not missing]
 
 everything = pytest.mark.parametrize("name", EVERYTHING)
-models = pytest.mark.parametrize("name", MODELS)
+potentials = pytest.mark.parametrize("name", [f"zoo.{name}" for name in POTENTIALS])
 
 
 def outputs(module: nn.Module, inputs: dict) -> dict[str, Tensor]:
@@ -174,7 +175,7 @@ def _close(a: Tensor, b: Tensor, dtype: torch.dtype) -> None:
 both = pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 
 
-@models
+@potentials
 @both
 def test_node_order(name: str, dtype: torch.dtype) -> None:
     model, inputs = _model(name, dtype)
@@ -188,7 +189,7 @@ def test_node_order(name: str, dtype: torch.dtype) -> None:
     _close(after["energy"], before["energy"], dtype)
 
 
-@models
+@potentials
 @both
 def test_batch_composition(name: str, dtype: torch.dtype) -> None:
     model, inputs = _model(name, dtype)
@@ -202,7 +203,7 @@ def test_batch_composition(name: str, dtype: torch.dtype) -> None:
         _close(together[key], torch.cat([x[key] for x in alone]), dtype)
 
 
-@models
+@potentials
 @both
 def test_batch_gap_and_empty_end(name: str, dtype: torch.dtype) -> None:
     model, inputs = _model(name, dtype)
@@ -215,7 +216,7 @@ def test_batch_gap_and_empty_end(name: str, dtype: torch.dtype) -> None:
     _close(after["forces"], before["forces"], dtype)
 
 
-@models
+@potentials
 @both
 def test_translation_and_layout(name: str, dtype: torch.dtype) -> None:
     model, inputs = _model(name, dtype)
@@ -227,7 +228,7 @@ def test_translation_and_layout(name: str, dtype: torch.dtype) -> None:
         assert torch.equal(spread[key], before[key])
 
 
-@models
+@potentials
 @both
 def test_padding(name: str, dtype: torch.dtype) -> None:
     """Atoms of structures that only fill up a batch, in front and behind, change nothing."""
@@ -247,7 +248,7 @@ def test_padding(name: str, dtype: torch.dtype) -> None:
     assert after["forces"][:4].abs().max() == after["forces"][-4:].abs().max() == 0
 
 
-@models
+@potentials
 @both
 def test_edge_order(name: str, dtype: torch.dtype) -> None:
     model, inputs = _model(name, dtype)

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from geomlib import list_models
 from geomlib.kernels.dispatch import available_backends, use_backend
 from geomlib.zoo.registry import model_class
+from tests.zoo.potentials import POTENTIALS
 
 D = torch.float64
 BACKENDS = [name for name, state in available_backends().items() if state == "available" or not state]
@@ -57,7 +57,7 @@ def values(model: nn.Module, scan: Scan, distances: list[float]) -> Tensor:
     return torch.cat([out["energy"][:, None], out["forces"].view(n, -1)], 1)
 
 
-@pytest.mark.parametrize("name", list_models())
+@pytest.mark.parametrize("name", POTENTIALS)
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("scan", [dimer, triple, chain])
 def test_no_step_at_200_distances(name: str, backend: str, scan: Scan) -> None:
@@ -74,7 +74,7 @@ def test_no_step_at_200_distances(name: str, backend: str, scan: Scan) -> None:
     assert steps.max() <= 1e-10, points[int(steps.argmax())]
 
 
-@pytest.mark.parametrize("name", list_models())
+@pytest.mark.parametrize("name", POTENTIALS)
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_the_force_has_nearly_vanished_before_the_cutoff(name: str, backend: str) -> None:
     model = build(name)

@@ -11,13 +11,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from geomlib import create_model, list_models
+from geomlib import create_model
 from geomlib.interop.checkpoint import load_model, save_model
 from geomlib.kernels.dispatch import available_backends, use_backend
 from geomlib.zoo.registry import model_class
+from tests.zoo.potentials import POTENTIALS
 
 BACKENDS = [name for name, state in available_backends().items() if state == "available" or not state]
-every_model = pytest.mark.parametrize("name", list_models())
+every_model = pytest.mark.parametrize("name", POTENTIALS)
 both = pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 
 

@@ -11,14 +11,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from geomlib import list_models
 from geomlib.datasets import load
 from geomlib.kernels.dispatch import available_backends, use_backend
 from geomlib.zoo.registry import model_class
+from tests.zoo.potentials import POTENTIALS
 
 D = torch.float64
 BACKENDS = [name for name, state in available_backends().items() if state == "available" or not state]
-every_model = pytest.mark.parametrize("name", list_models())
+every_model = pytest.mark.parametrize("name", POTENTIALS)
 every_backend = pytest.mark.parametrize("backend", BACKENDS)
 STEP = 1e-3  # Å
 STRAIN = 2e-4

@@ -15,13 +15,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from geomlib import InvalidInput, list_models
+from geomlib import InvalidInput
 from geomlib.kernels.dispatch import available_backends, use_backend
 from geomlib.zoo.captured import CapturedPotential
 from geomlib.zoo.registry import model_class
+from tests.zoo.potentials import POTENTIALS
 
 BACKENDS = [name for name, state in available_backends().items() if state == "available" or not state]
-every_model = pytest.mark.parametrize("name", list_models())
+every_model = pytest.mark.parametrize("name", POTENTIALS)
 both = pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 Inputs = dict[str, Tensor | int | None]
 
