@@ -51,5 +51,7 @@ def _layers() -> list[str]:
 
 def _data() -> list[str]:
     from geomlib.datasets import dataset_card, list_datasets
+    from geomlib.datasets.tasks import list_tasks, load_task
 
-    return [f"{name:<18}{dataset_card(name).get('title', '')}" for name in list_datasets()]
+    embedded = [f"{name:<18}{dataset_card(name).get('title', '')}" for name in list_datasets()]
+    return embedded + [f"{name:<18}generated: {load_task(name).title}" for name in list_tasks()]

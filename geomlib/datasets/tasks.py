@@ -81,7 +81,7 @@ class Task:
         loss: one of :data:`LOSSES`.
         sizes: samples of train, val and test, unless the user says otherwise.
         standardize: models that have the options ``shift`` and ``scale`` get mean and deviation of the training target.
-        baselines: scores of trivial predictors, from the tensors of train and test.
+        baselines: scores of trivial predictors from the tensors of train and test: the loss, for classes the accuracy.
         source: where the recipe is from.
     """
 

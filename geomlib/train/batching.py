@@ -15,6 +15,7 @@ from geomlib.kernels.neighbors import HalfPairs, half_pairs
 __all__ = ["Batch", "Packer"]
 
 _CHUNK = 400_000  # candidate pairs per neighbour search
+_BLOCK_ATOMS = 50_000
 _MAX_STORED = 100_000_000  # pairs kept in memory before they are found again for every batch
 
 
@@ -107,6 +108,11 @@ class Packer:
 
     def __len__(self) -> int:
         return len(self.structures)
+
+    @property
+    def block(self) -> int:
+        """Structures that are worth being gathered at once."""
+        return max(1, int(_BLOCK_ATOMS * len(self) / self.structures.z.numel()))
 
     def _search(self, index: Tensor) -> tuple[HalfPairs, Tensor, Tensor]:
         """Return the pairs of some structures, the structure (0, 1, ...) of each, and the first atoms."""

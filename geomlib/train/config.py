@@ -13,12 +13,14 @@ class TrainConfig:
     """Settings of a training run.
 
     Args:
-        data: name of an embedded set, or a file: extended XYZ, ASE database, MD17 npz, QM9, DeePMD, ...
+        data: name of an embedded set or a generated problem (`geomlib list data`), or a file: extended XYZ, ASE
+            database, MD17 npz, QM9, DeePMD, ...
         out: folder of the run; runs/NAME if not given.
         resume: continue the run in `out` (also: --resume FOLDER).
         overwrite: replace the run in `out`.
         architecture: name of the model; the first word of the command line.
         epochs: passes over the training set.
+        steps: instead of epochs: as many whole epochs as hold this many steps.
         batch_size: structures per step and device.
         lr: highest learning rate.
         schedule: cosine, plateau or constant.
@@ -35,15 +37,16 @@ class TrainConfig:
         energy_per_atom: divide energy differences in the loss by the number of atoms.
         reference: elements (least squares per element), mean, or none.
         scale: unit of the learned part: energy (deviation of the fit), forces (root mean square), none, eV.
-        train_size: structures to train on, a count or a fraction; the rest if not given.
+        train_size: structures to train on, a count or a fraction; the rest if not given. Generated problems have sizes
+            of their own and take counts.
         val_size: structures to validate on.
         test_size: structures to test on.
-        split_seed: of the random split.
+        split_seed: of the random split, or of a generated problem.
         split_order: random, or contiguous for the frames of a trajectory.
         split_file: file with the indices of train, val and test (JSON or npz).
         val_data: another file to validate on.
         test_data: another file to test on.
-        data_options: options of the reader: units, energy_key, forces_key, stress_key, on_nan, format.
+        data_options: options of the reader (units, energy_key, forces_key, stress_key, on_nan, format) or of the generator.
         max_force: leave out training structures with a force above this, eV/Å.
         seed: of the initial weights and the order of the data.
         dtype: float32 or float64.
@@ -68,6 +71,7 @@ class TrainConfig:
     overwrite: bool = False
     architecture: str = "tensornet"
     epochs: int = 100
+    steps: int | None = None
     batch_size: int = 8
     lr: float = 1e-3
     schedule: str = "cosine"

@@ -1,17 +1,15 @@
-"""Training, validation and test sets as a Lightning data module."""
+"""Training, validation and test sets for the training of potentials."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 
 from geomlib.datasets.structures import Structures
 from geomlib.errors import InvalidInput
-from geomlib.train._lightning import pl
 from geomlib.train.batching import Batch, Packer
-from geomlib.train.loader import EpochLoader
+from geomlib.train.packed_data import PackedData
 
 __all__ = ["StructuresModule", "drop_large_forces"]
 
@@ -38,7 +36,7 @@ def drop_large_forces(structures: Structures, max_force: float) -> Structures:
     return structures[keep]
 
 
-class StructuresModule(pl.LightningDataModule):
+class StructuresModule(PackedData):
     """Serves batches of packed structures.
 
     Args:
@@ -64,33 +62,9 @@ class StructuresModule(pl.LightningDataModule):
         dtype: torch.dtype = torch.float32,
         pad_to: Callable[[Batch], Batch] | None = None,
     ) -> None:
-        super().__init__()
-        self.packers = {"train": Packer(train, cutoff, dtype=dtype)}
+        packers = {"train": Packer(train, cutoff, dtype=dtype)}
         if val is not None and len(val):
-            self.packers["val"] = Packer(val, cutoff, dtype=dtype)
-        self.batch_size, self.eval_batch_size, self.seed, self.pad_to = (
-            batch_size,
-            eval_batch_size,
-            seed,
-            pad_to,
+            packers["val"] = Packer(val, cutoff, dtype=dtype)
+        super().__init__(
+            packers, batch_size=batch_size, eval_batch_size=eval_batch_size, seed=seed, pad_to=pad_to
         )
-
-    def _loader(self, name: str, **options: Any) -> EpochLoader:
-        place = {} if self.trainer is None else {
-            "rank": self.trainer.global_rank,
-            "world": self.trainer.world_size,
-            "device": self.trainer.strategy.root_device,
-        }  # fmt: skip
-        return EpochLoader(self.packers[name], seed=self.seed, pad_to=self.pad_to, **options, **place)
-
-    def train_dataloader(self) -> EpochLoader:
-        """Return the shuffled training set."""
-        return self._loader("train", batch_size=self.batch_size, shuffle=True)
-
-    def val_dataloader(self) -> Any:
-        """Return the validation set."""
-        return self._loader("val", batch_size=self.eval_batch_size) if "val" in self.packers else []
-
-    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
-        """Return the batch as it is: the loader has put it on the device."""
-        return batch

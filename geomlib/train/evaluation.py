@@ -182,16 +182,22 @@ def main(argv: list[str]) -> int:
     run = Path(args.run)
     if not run.exists():
         raise InvalidInput(f"{run}: no such run or model file. `geomlib train` writes runs/NAME.")
-    structures, name = _data(run, args.data, args.split, options)
     from geomlib.interop.checkpoint import load_model
+    from geomlib.train.task_evaluation import evaluate_run, task_of
 
+    folder = Path(args.out) if args.out else (run if run.is_dir() else run.parent)
+    config = task_of(run, args.data)
+    if config is not None:
+        split = args.split or "test"
+        model = load_model(run, device=args.device)
+        return evaluate_run(model, config, split, folder, batch_size=args.batch_size)
+    structures, name = _data(run, args.data, args.split, options)
     model = load_model(run, device=args.device)
     known = getattr(model, "max_z", 119)
     if max(structures.elements) >= known:
         raise InvalidInput(
             f"the data has element {max(structures.elements)}, the model knows up to {known - 1}."
         )
-    folder = Path(args.out) if args.out else (run if run.is_dir() else run.parent)
     predictions = predict(model, structures, batch_size=args.batch_size)
     result = {"model": str(run), "data": structures.source, **report(predictions, structures)}
     print(f"{structures.source}\n{len(structures)} structures\n")

@@ -3,29 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from geomlib.errors import InvalidInput
-from geomlib.train.batching import Batch, Packer
 
-__all__ = ["EpochLoader"]
+__all__ = ["EpochLoader", "Packs"]
 
-_BLOCK_ATOMS = 50_000
+
+class Packs(Protocol):
+    """A set that can be cut into batches."""
+
+    @property
+    def block(self) -> int:
+        """Samples that are worth being gathered at once."""
+        ...
+
+    def __len__(self) -> int:
+        """Return the number of samples."""
+        ...
+
+    def batches(
+        self, index: Tensor, batch_size: int, *, device: torch.device | str | None = None
+    ) -> list[Any]:
+        """Return the samples `index`, in that order, cut into batches."""
+        ...
 
 
 class EpochLoader:
-    """Iterates over a data set in batches; the order of epoch e depends on the seed and e alone.
+    """Iterates over a set in batches; the order of epoch e depends on the seed and e alone.
 
     The position inside the epoch is part of :meth:`state_dict`, so a run continues with the very batch it
-    would have seen next. With several processes each takes every `world`-th structure of the common order; in
+    would have seen next. With several processes each takes every `world`-th sample of the common order; in
     training the order is repeated a little so that all take the same number of steps.
 
     Args:
         packer: the data.
-        batch_size: structures per batch and process.
+        batch_size: samples per batch and process.
         shuffle: draw a new order for each epoch.
         seed: of the orders.
         rank: this process.
@@ -35,6 +51,7 @@ class EpochLoader:
 
     Example:
         >>> from geomlib.datasets import Structures
+        >>> from geomlib.train.batching import Packer
         >>> data = Structures(z=[1, 2, 3], pos=torch.zeros(3, 3), ptr=[0, 1, 2, 3])
         >>> [b.z.tolist() for b in EpochLoader(Packer(data, 3.0), batch_size=2)]
         [[1, 2], [3]]
@@ -42,7 +59,7 @@ class EpochLoader:
 
     def __init__(
         self,
-        packer: Packer,
+        packer: Packs,
         batch_size: int,
         *,
         shuffle: bool = False,
@@ -50,16 +67,15 @@ class EpochLoader:
         rank: int = 0,
         world: int = 1,
         device: torch.device | str | None = None,
-        pad_to: Callable[[Batch], Batch] | None = None,
+        pad_to: Callable[[Any], Any] | None = None,
     ) -> None:
         if batch_size < 1:
             raise InvalidInput(f"batch_size = {batch_size}, expected at least 1.")
         self.packer, self.batch_size, self.shuffle, self.seed = packer, int(batch_size), shuffle, int(seed)
         self.rank, self.world, self.device, self.pad_to = rank, world, device, pad_to
         self.epoch, self._position, self._start = 0, 0, 0
-        mean = packer.structures.z.numel() / len(packer)
-        self._block = max(1, int(_BLOCK_ATOMS / (mean * self.batch_size)))
-        self._kept: list[Batch] | None = None
+        self._block = max(1, packer.block // self.batch_size)
+        self._kept: list[Any] | None = None
 
     batch_sampler = None  # the loop looks for it beside `sampler`
 
@@ -73,7 +89,7 @@ class EpochLoader:
         self.epoch = int(epoch)
 
     def order(self, epoch: int) -> Tensor:
-        """Return the structures of an epoch for this process, in order, (n,) int64."""
+        """Return the samples of an epoch for this process, in order, (n,) int64."""
         n = len(self.packer)
         if self.shuffle:
             generator = torch.Generator().manual_seed((self.seed * 1_000_003 + epoch) % (1 << 63))
@@ -89,14 +105,14 @@ class EpochLoader:
         mine = n + (extra > 0 if self.shuffle else self.rank < extra)
         return -(-mine // self.batch_size)
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[Any]:
         start, self._start = self._start, 0
         self._position = start
         for batch in self._batches(start):
             self._position += 1
             yield batch
 
-    def _batches(self, start: int) -> Iterator[Batch]:
+    def _batches(self, start: int) -> Iterator[Any]:
         if self._kept is not None:
             yield from self._kept[start:]
             return

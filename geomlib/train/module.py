@@ -1,30 +1,23 @@
-"""The training step of a potential, as a Lightning module."""
+"""The training step of a potential."""
 
 from __future__ import annotations
 
-import contextlib
-from contextlib import AbstractContextManager
-from typing import Any, cast
+from typing import cast
 
-import torch
 from torch import Tensor, nn
 
-from geomlib.train._lightning import pl
 from geomlib.train.batching import Batch
 from geomlib.train.captured import CapturedLoss
-from geomlib.train.ema import WeightAverage
 from geomlib.train.losses import SUMS, LossWeights, check_labels, metrics_from_sums, training_loss
+from geomlib.train.run_module import RunModule
 from geomlib.train.schedule import Schedule
 from geomlib.zoo.potential import Potential
 
 __all__ = ["PotentialModule"]
 
 
-class PotentialModule(pl.LightningModule):
+class PotentialModule(RunModule):
     """Trains a model on energies, forces and stress.
-
-    Errors are summed on the device and read once per epoch, so a step does not wait for it. The learning rate
-    is set from :class:`Schedule` before every step; averaged weights, if any, are used for validation.
 
     Args:
         model: called as ``model(**batch.inputs(), forces=..., stress=...)`` and returning a dict.
@@ -34,6 +27,8 @@ class PotentialModule(pl.LightningModule):
         ema_decay: decay of the weight average, None for none.
         replay: record steps and replay them where the model and the device allow it.
     """
+
+    num_sums = len(SUMS)
 
     def __init__(
         self,
@@ -45,20 +40,13 @@ class PotentialModule(pl.LightningModule):
         ema_decay: float | None = None,
         replay: bool = False,
     ) -> None:
-        super().__init__()
-        self.model = model
+        super().__init__(model, schedule, weight_decay=weight_decay, ema_decay=ema_decay)
         self.weights = weights or LossWeights()
-        self.schedule = schedule or Schedule()
-        self.weight_decay = weight_decay
-        self.average = WeightAverage(model.parameters(), ema_decay) if ema_decay else None
-        self.train_sums: Tensor | None = None
-        self.val_sums: Tensor | None = None
+        # Potentials switch gradients on where they need them; other models need them from here.
+        self.differentiates = not isinstance(model, Potential)
         self._checked = False
         self.replay = replay
         self.captured: CapturedLoss | None = None
-        self._swapped = contextlib.ExitStack()
-
-    # -- steps
 
     def predict(self, batch: Batch) -> dict[str, Tensor]:
         """Return the model's outputs for a batch."""
@@ -68,7 +56,8 @@ class PotentialModule(pl.LightningModule):
             stress=batch.stress is not None and bool(self.weights.stress or not self.training),
         )
 
-    def _loss(self, batch: Batch) -> tuple[Tensor, Tensor]:
+    def loss_and_sums(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return loss and sums; the first batch is checked, later ones may be replayed."""
         first = not self._checked
         if first and self.replay and CapturedLoss.refusal(self.model, batch.z.device) is None:
             self.captured = CapturedLoss(cast(Potential, self.model), self.weights)
@@ -81,93 +70,6 @@ class PotentialModule(pl.LightningModule):
             return cast(CapturedLoss, self.captured)(batch)
         return training_loss(out, batch, self.weights)
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Return the loss of a batch."""
-        loss, sums = self._loss(batch)
-        self.train_sums = sums if self.train_sums is None else self.train_sums + sums
-        return loss
-
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Add the errors of a batch."""
-        # Potentials switch gradients on where they need them; other models need them from here.
-        with torch.set_grad_enabled(not isinstance(self.model, Potential)):
-            _, sums = self._loss(batch)
-        self.val_sums = sums if self.val_sums is None else self.val_sums + sums
-
-    # -- optimiser
-
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Return AdamW, in its fused form where the device has one."""
-        parameters = [p for p in self.model.parameters() if p.requires_grad]
-        fused = all(p.device.type in ("cpu", "cuda") and p.is_floating_point() for p in parameters)
-        return torch.optim.AdamW(
-            parameters, lr=self.schedule.lr, weight_decay=self.weight_decay, fused=fused or None
-        )
-
-    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        """Set the learning rate."""
-        rate = self.schedule.rate(self.trainer.global_step)
-        for group in self.trainer.optimizers[0].param_groups:
-            group["lr"] = rate
-
-    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
-        """Step, and update the weight average before any hook can save a checkpoint."""
-        super().optimizer_step(*args, **kwargs)
-        if self.average is not None:
-            self.average.update()
-
-    # -- validation with averaged weights
-
-    def evaluation_weights(self) -> AbstractContextManager[None]:
-        """Return a block inside which the model has the weights to be evaluated and kept."""
-        return contextlib.nullcontext() if self.average is None else self.average.active()
-
-    def on_validation_start(self) -> None:
-        """Put averaged weights in place."""
-        self.val_sums = torch.zeros(len(SUMS), dtype=torch.float64, device=self.device)
-        self._swapped.enter_context(self.evaluation_weights())
-
-    def on_validation_end(self) -> None:
-        """Put the trained weights back."""
-        self._swapped.close()
-
-    # -- errors
-
-    def _read(self, sums: Tensor | None) -> dict[str, float]:
-        return {} if sums is None else metrics_from_sums(self._all(sums))
-
-    def _all(self, sums: Tensor) -> Tensor:
-        """Return the sums over all processes."""
-        return (
-            self.trainer.strategy.reduce(sums.clone(), reduce_op="sum")
-            if self.trainer.world_size > 1
-            else sums
-        )
-
-    def train_metrics(self) -> dict[str, float]:
-        """Return the errors over the epoch so far."""
-        return self._read(self.train_sums)
-
-    def val_metrics(self) -> dict[str, float]:
-        """Return the errors of the last validation."""
-        return self._read(self.val_sums)
-
-    # -- checkpoint
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add what the loop does not know."""
-        checkpoint["geomlib"] = {
-            "train_sums": None if self.train_sums is None else self._all(self.train_sums),
-            "schedule": self.schedule.state_dict(),
-            "average": None if self.average is None else self.average.state_dict(),
-        }
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Restore it."""
-        state = checkpoint["geomlib"]
-        sums = state["train_sums"]
-        # The file holds the sum over all processes: one of them goes on from it.
-        self.train_sums = sums.to(self.device) if sums is not None and self.trainer.is_global_zero else None
-        self.schedule.load_state_dict(state["schedule"])
-        if self.average is not None and state["average"] is not None:
-            self.average.load_state_dict(state["average"])
+    def metrics_of(self, sums: Tensor) -> dict[str, float]:
+        """Return the errors in meV, meV/Å and meV/Å³."""
+        return metrics_from_sums(sums)

@@ -10,6 +10,7 @@ from typing import Any
 
 from geomlib.errors import InvalidInput, MissingDependency
 from geomlib.train.config import PRESETS, TrainConfig
+from geomlib.train.task_presets import TASK_PRESETS
 
 __all__ = ["Parsed", "parse_train", "read_yaml", "write_yaml"]
 
@@ -19,6 +20,7 @@ _DESCRIPTION = (
 )
 _EXAMPLES = """examples:
   geomlib train tensornet --data ethanol
+  geomlib train cgenn_hull --data hull5
   geomlib train tensornet --data my.extxyz --epochs 50 --model.channels 32 --out runs/mine
   geomlib train --resume runs/mine
   geomlib train tensornet --data my.extxyz --print_config > settings.yaml
@@ -89,8 +91,7 @@ def parse_train(argv: list[str]) -> Parsed:
     _check_names(argv, known, parser.get_defaults().as_dict())
     if path:
         _check_keys(read_yaml(path), defaults, path)
-    preset = dict(PRESETS.get(str(data), {}))
-    preset["model"] = preset.pop("model", {}).get(architecture, {})
+    preset = _preset(str(data), architecture)
     _check_keys(base, defaults, "the config.yaml of the run")
     parser.set_defaults({**_flat(preset), **_flat(base), "architecture": architecture})
     argv = _booleans(argv, _flat(defaults))
@@ -103,6 +104,14 @@ def parse_train(argv: list[str]) -> Parsed:
     # A default that is a tuple comes back from YAML as a list.
     model = {k: list(v) if isinstance(v, tuple) else v for k, v in values.pop("model").items()}
     return Parsed(TrainConfig(**{f.name: values[f.name] for f in fields(TrainConfig)}), model)
+
+
+def _preset(data: str, architecture: str) -> dict[str, Any]:
+    """Return the defaults that suit a data set and a model."""
+    if data in TASK_PRESETS:
+        return {"model": {}, **TASK_PRESETS[data].get(architecture, {})}
+    preset = dict(PRESETS.get(data, {}))
+    return {**preset, "model": preset.pop("model", {}).get(architecture, {})}
 
 
 def _parser(architecture: str) -> Any:

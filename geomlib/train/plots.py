@@ -16,7 +16,7 @@ from geomlib.files import write_atomic
 if TYPE_CHECKING:
     from geomlib.train.evaluation import Predictions
 
-__all__ = ["learning_curve", "parity_plot"]
+__all__ = ["learning_curve", "parity_plot", "prediction_plot"]
 
 _MAX_POINTS = 20_000
 _BLUE, _ORANGE = "#2a6f97", "#d1782c"
@@ -44,30 +44,35 @@ def _store(figure: Any, path: Path) -> Path:
     return path
 
 
-def learning_curve(history: Sequence[Mapping[str, float]], path: str | Path) -> Path | None:
-    """Plot the mean absolute errors of every epoch on logarithmic axes.
+_PANELS = (("F_mae", "forces, meV/Å"), ("E_mae", "energy, meV"), ("S_mae", "stress, meV/Å³"))
+
+
+def learning_curve(
+    history: Sequence[Mapping[str, float]],
+    path: str | Path,
+    panels: Sequence[tuple[str, str]] | None = None,
+) -> Path | None:
+    """Plot the errors of every epoch on logarithmic axes.
 
     Args:
         history: rows with `epoch`, `train_F_mae`, `val_F_mae`, ...
         path: PNG to write.
+        panels: names in the history and titles; mean absolute errors of energies, forces and stress if not given.
 
     Returns:
         The path, or None (with a warning) if matplotlib is missing.
     """
-    shown = [
-        (letter, title)
-        for letter, title in (("F", "forces, meV/Å"), ("E", "energy, meV"), ("S", "stress, meV/Å³"))
-        if any(f"train_{letter}_mae" in row for row in history)
-    ]
+    panels = [(n, f"mean absolute error of {t}") for n, t in _PANELS] if panels is None else panels
+    shown = [(name, title) for name, title in panels if any(f"train_{name}" in row for row in history)]
     made = _figure(max(1, len(shown)))
     if made is None:
         return None
     from matplotlib.ticker import LogFormatter, MaxNLocator
 
     figure, axes = made
-    for axis, (letter, title) in zip(axes, shown, strict=False):
+    for axis, (name, title) in zip(axes, shown, strict=False):
         for part, colour in (("train", _BLUE), ("val", _ORANGE)):
-            key = f"{part}_{letter}_mae"
+            key = f"{part}_{name}"
             points = [(row["epoch"], row[key]) for row in history if key in row]
             if points:
                 axis.plot(
@@ -77,7 +82,7 @@ def learning_curve(history: Sequence[Mapping[str, float]], path: str | Path) -> 
                     lw=1.5,
                     marker="." if len(points) < 3 else "",
                 )
-        axis.set(xlabel="epoch", ylabel=f"mean absolute error of {title}", yscale="log")
+        axis.set(xlabel="epoch", ylabel=title, yscale="log")
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.yaxis.set_major_formatter("{x:g}")
         axis.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.5)))
@@ -120,4 +125,36 @@ def parity_plot(predictions: Predictions, structures: Structures, path: str | Pa
         axis.plot(x[::step].numpy(), y[::step].numpy(), ".", color=_BLUE, ms=3, alpha=0.5, rasterized=True)
         axis.set(xlabel=f"reference {title}", ylabel=f"model {title}", title=f"MAE {mae:.2f} {unit}")
         axis.grid(alpha=0.3, lw=0.5)
+    return _store(figure, Path(path))
+
+
+def prediction_plot(value: torch.Tensor, label: torch.Tensor, path: str | Path, name: str) -> Path | None:
+    """Plot predictions against targets; for classes, how often each was taken for each.
+
+    Args:
+        value: predictions, or logits (B, K) where labels are class numbers.
+        label: targets.
+        path: PNG to write.
+        name: of the target.
+
+    Returns:
+        The path, or None (with a warning) if matplotlib is missing.
+    """
+    made = _figure(1)
+    if made is None:
+        return None
+    figure, (axis,) = made
+    if not label.is_floating_point():
+        classes = value.shape[-1]
+        counts = torch.bincount(label * classes + value.argmax(-1), minlength=classes**2)
+        axis.imshow(counts.view(classes, classes).numpy(), cmap="Blues")
+        axis.set(xlabel=f"predicted {name}", ylabel=f"true {name}")
+        return _store(figure, Path(path))
+    x, y = label.reshape(-1), value.reshape(-1)
+    step = max(1, -(-x.numel() // _MAX_POINTS))
+    low, high = float(torch.minimum(x, y).min()), float(torch.maximum(x, y).max())
+    axis.plot([low, high], [low, high], color="0.6", lw=1, zorder=0)
+    axis.plot(x[::step].numpy(), y[::step].numpy(), ".", color=_BLUE, ms=3, alpha=0.5, rasterized=True)
+    axis.set(xlabel=f"reference {name}", ylabel=f"model {name}")
+    axis.grid(alpha=0.3, lw=0.5)
     return _store(figure, Path(path))

@@ -15,10 +15,12 @@ _SECONDS = 0.25
 
 
 def describe(train: dict[str, float], val: dict[str, float]) -> str:
-    """Return the mean absolute errors in words.
+    """Return the errors in words.
 
     >>> describe({"F_mae": 12.34}, {"E_mae": 3.2, "F_mae": 15.0})
     'train F 12.3 | val E 3.2 meV, F 15.0 meV/Å'
+    >>> describe({"loss": 0.5, "mse": 0.5}, {"loss": 0.25, "mse": 0.25})
+    'train mse 0.5 | val mse 0.25'
     """
 
     def part(name: str, errors: dict[str, float], units: bool) -> str:
@@ -31,6 +33,8 @@ def describe(train: dict[str, float], val: dict[str, float]) -> str:
                     else f"{letter} {errors[f'{letter}_mae']:.1f}"
                 )
                 words[-1] += unit if units else ""
+        # Generated problems have scores of their own; "loss" repeats the first.
+        words = words or [f"{k} {v:.4g}" for k, v in errors.items() if k != "loss"]
         return f"{name} {', '.join(words)}" if words else ""
 
     return " | ".join(p for p in (part("train", train, not val), part("val", val, True)) if p)

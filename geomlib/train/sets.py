@@ -11,7 +11,7 @@ from geomlib.datasets.structures import Structures
 from geomlib.errors import InvalidInput
 from geomlib.train.config import TrainConfig
 
-__all__ = ["SPLIT", "fingerprint", "read_run_sets", "read_sets", "run_folder"]
+__all__ = ["SPLIT", "fingerprint", "read_run_config", "read_run_sets", "read_sets", "run_folder"]
 
 SPLIT = "split.json"
 
@@ -76,8 +76,12 @@ def fingerprint(structures: Structures) -> str:
     return digest.hexdigest()
 
 
-def read_run_sets(run: Path, data: str | None, options: dict[str, Any]) -> tuple[dict[str, Structures], bool]:
-    """Return the sets of a finished run, and whether `data` is the data it was trained on."""
+def read_run_config(run: Path) -> TrainConfig:
+    """Return the settings of a run.
+
+    Raises:
+        InvalidInput: the folder holds no settings, or some that this geomlib does not know.
+    """
     from geomlib.train.parser import read_yaml
 
     settings = run / "config.yaml"
@@ -86,9 +90,14 @@ def read_run_sets(run: Path, data: str | None, options: dict[str, Any]) -> tuple
     content = read_yaml(settings)
     content.pop("model", None)
     try:
-        config = TrainConfig(**{**content, "resume": True})
+        return TrainConfig(**{**content, "resume": True})
     except TypeError as error:
         raise InvalidInput(f"{settings}: {error}.") from None
+
+
+def read_run_sets(run: Path, data: str | None, options: dict[str, Any]) -> tuple[dict[str, Structures], bool]:
+    """Return the sets of a finished run, and whether `data` is the data it was trained on."""
+    config = read_run_config(run)
     if options:
         config.data_options = {**config.data_options, **options}
     if data is not None and data != config.data:

@@ -114,7 +114,7 @@ def test_an_epoch_continues_with_the_next_batch(stop):
 def test_blocks_and_kept_batches_change_nothing(monkeypatch):
     packer = Packer(springs(30), 1.0)
     expected = [b.z.tolist() for b in EpochLoader(packer, 4)]
-    monkeypatch.setattr("geomlib.train.loader._BLOCK_ATOMS", 1)
+    monkeypatch.setattr("geomlib.train.batching._BLOCK_ATOMS", 1)
     assert [b.z.tolist() for b in EpochLoader(packer, 4)] == expected
     monkeypatch.undo()
     loader = EpochLoader(packer, 4)

@@ -11,7 +11,7 @@ import time
 import pytest
 import torch
 
-import geomlib.train.run as run
+import geomlib.train.structures_job as structures_job
 from geomlib import CheckpointError, InvalidInput
 from geomlib.interop.checkpoint import load_tree
 from geomlib.train.interrupt import StopRequest, TrainingInterrupted
@@ -96,11 +96,11 @@ def test_resume_is_bitwise_exact(tmp_path, monkeypatch, looks, variant):
         "plateau": {"schedule": "plateau", "patience": 0, "lr": 0.05, "early_stop": 50},
     }[variant]
     if variant == "ema+dropout":
-        make = run.create_model
-        monkeypatch.setattr(run, "create_model", lambda *a, **k: Noisy(make(*a, **k)))
+        make = structures_job.create_model
+        monkeypatch.setattr(structures_job, "create_model", lambda *a, **k: Noisy(make(*a, **k)))
         monkeypatch.setattr("geomlib.train.keeper.save_model", lambda model, *a, **k: None)
-        monkeypatch.setattr(run, "_finish", lambda *a: None)
-        monkeypatch.setattr(run, "_same_data", lambda *a: None)
+        monkeypatch.setattr("geomlib.train.run._finish", lambda *a: None)
+        monkeypatch.setattr("geomlib.train.fitting._same_data", lambda *a: None)
     train(settings(tmp_path / "straight", **options))
     interrupted(monkeypatch, settings(tmp_path / "cut", **options), looks)
     straight, cut = final_state(tmp_path / "straight"), final_state(tmp_path / "cut")
@@ -130,11 +130,11 @@ def strip(blob):
 
 def test_the_test_would_notice_lost_state(tmp_path, monkeypatch):
     """Without the random stream a dropout run differs: the comparison above can fail."""
-    make = run.create_model
-    monkeypatch.setattr(run, "create_model", lambda *a, **k: Noisy(make(*a, **k)))
+    make = structures_job.create_model
+    monkeypatch.setattr(structures_job, "create_model", lambda *a, **k: Noisy(make(*a, **k)))
     monkeypatch.setattr("geomlib.train.keeper.save_model", lambda model, *a, **k: None)
-    monkeypatch.setattr(run, "_finish", lambda *a: None)
-    monkeypatch.setattr(run, "_same_data", lambda *a: None)
+    monkeypatch.setattr("geomlib.train.run._finish", lambda *a: None)
+    monkeypatch.setattr("geomlib.train.fitting._same_data", lambda *a: None)
     train(settings(tmp_path / "straight"))
     monkeypatch.setattr("geomlib.train.keeper.restore_random_state", lambda state: None)
     interrupted(monkeypatch, settings(tmp_path / "cut"), 2)

@@ -1,0 +1,52 @@
+"""The training step of a generated problem."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from geomlib.datasets.tasks import Task
+from geomlib.train.run_module import RunModule
+from geomlib.train.schedule import Schedule
+from geomlib.train.task_losses import SCORES, check_prediction, scores_of, task_sums
+
+__all__ = ["TaskModule"]
+
+
+class TaskModule(RunModule):
+    """Trains a model to predict the target of a task.
+
+    Args:
+        model: called with the task's inputs (and what its ``prepare`` added) as keyword arguments.
+        task: names the target and the loss.
+        schedule: of the learning rate.
+        weight_decay: of AdamW.
+        ema_decay: decay of the weight average, None for none.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        task: Task,
+        schedule: Schedule | None = None,
+        *,
+        weight_decay: float = 0.0,
+        ema_decay: float | None = None,
+    ) -> None:
+        super().__init__(model, schedule, weight_decay=weight_decay, ema_decay=ema_decay)
+        self.task = task
+        self.num_sums = 1 + len(SCORES[task.loss])
+        self._checked = False
+
+    def loss_and_sums(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Return the loss of a batch and its scores times the number of samples."""
+        label = batch[self.task.target]
+        value = self.model(**{name: v for name, v in batch.items() if name != self.task.target})
+        if not self._checked:
+            check_prediction(self.task.loss, value, label)
+            self._checked = True
+        return task_sums(self.task.loss, value, label)
+
+    def metrics_of(self, sums: Tensor) -> dict[str, float]:
+        """Return the scores; the loss is the first of them."""
+        scores = scores_of(self.task.loss, sums)
+        return {"loss": scores[self.task.loss], **scores} if scores else {}
