@@ -4,6 +4,7 @@ from geomlib.layers.activation import Activation
 from geomlib.layers.batch_norm import BatchNorm
 from geomlib.layers.bonds import Bonds
 from geomlib.layers.cemlp import CEMLP
+from geomlib.layers.clifford_egcl import CliffordEGCL
 from geomlib.layers.gate import Gate
 from geomlib.layers.gaunt import GauntTensorProduct
 from geomlib.layers.gaunt_convolution import GauntConvolution
@@ -41,6 +42,7 @@ __all__ = [
     "Bonds",
     "CartesianReadout",
     "ChannelwiseTensorProduct",
+    "CliffordEGCL",
     "ElementwiseTensorProduct",
     "ExpNormalBasis",
     "FullTensorProduct",
