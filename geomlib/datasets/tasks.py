@@ -17,7 +17,14 @@ from geomlib.errors import InvalidInput
 __all__ = ["LOSSES", "SampleSet", "Samples", "Task", "list_tasks", "load_task", "make_task"]
 
 #: Tasks and where they live.
-_TASKS: dict[str, str] = {}
+_TASKS: dict[str, str] = {
+    "charged_nbody": "geomlib.datasets.charged_nbody:CHARGED_NBODY",
+    "gravity_nbody": "geomlib.datasets.gravity_nbody:GRAVITY_NBODY",
+    "hull5": "geomlib.datasets.hulls:HULL5",
+    "hull5_8": "geomlib.datasets.hulls:HULL5_8",
+    "o3_volume": "geomlib.datasets.o3_volume:O3_VOLUME",
+    "o5_regression": "geomlib.datasets.o5_regression:O5_REGRESSION",
+}
 
 LOSSES = ("mse", "mae", "cross_entropy", "ade")
 """Losses a task may have: mean square, mean absolute, classes, mean Euclidean distance of (..., d) vectors."""
