@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
-from typing import Any
-
 import torch
 from torch import Tensor, nn
-from torch.autograd import Function
 
-from geomlib.kernels.capture import Replay
 from geomlib.kernels.neighbors import HalfPairs
 from geomlib.train.batching import Batch
 from geomlib.train.losses import LossWeights, training_loss
+from geomlib.train.recorded_step import RecordedStep
 from geomlib.zoo.captured import captured_inputs, evaluate_captured
 from geomlib.zoo.padding import Padding
 from geomlib.zoo.potential import Potential
@@ -38,8 +34,8 @@ class CapturedLoss:
 
     def __init__(self, model: Potential, weights: LossWeights, *, max_atoms: int = 1024) -> None:
         self.model, self.weights, self.max_atoms = model, weights, max_atoms
-        self.parameters = [p for p in model.parameters() if p.requires_grad]
-        self.replay = Replay(self._record, lambda: itertools.chain(model.parameters(), model.buffers()))
+        self.step = RecordedStep(model, self._evaluate)
+        self.replay = self.step.replay
 
     @staticmethod
     def refusal(model: nn.Module, device: torch.device | str) -> str | None:
@@ -56,7 +52,6 @@ class CapturedLoss:
 
     def __call__(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return the loss (), with a graph to the weights where gradients are enabled, and the sums of errors (12,)."""
-        training = torch.is_grad_enabled() and self.model.training
         inputs = captured_inputs(
             self.model,
             batch.z,
@@ -74,14 +69,9 @@ class CapturedLoss:
             if label is not None:
                 fill = pad.per_atom if name in _PER_ATOM else pad.per_graph
                 inputs[f"label_{name}"] = fill(label, float("nan"))
-        loss, sums, gradients = self.replay(inputs, key=training)
-        if training:
-            loss = _Attach.apply(loss, gradients, *self.parameters)
-        else:
-            loss = loss.clone()
-        return loss, sums.clone()
+        return self.step(inputs)
 
-    def _record(self, inputs: dict[str, Tensor], training: Any) -> tuple[Tensor, Tensor, list[Tensor | None]]:
+    def _evaluate(self, inputs: dict[str, Tensor], training: bool) -> tuple[Tensor, Tensor]:
         labels = {name: inputs.get(f"label_{name}") for name in (*_PER_ATOM, *_PER_GRAPH)}
         batch = Batch(
             inputs["z"], inputs["pos"], inputs["batch"], HalfPairs(inputs["i"], inputs["j"], inputs["i"]),
@@ -91,26 +81,5 @@ class CapturedLoss:
             name: labels[name] is not None and bool(getattr(self.weights, name) or not training)
             for name in ("forces", "stress")
         }
-        with torch.set_grad_enabled(training):
-            out = evaluate_captured(self.model, inputs, batch.num_graphs, **wanted)
-            loss, sums = training_loss(out, batch, self.weights)
-            gradients: list[Tensor | None] = []
-            if training:
-                gradients = list(torch.autograd.grad(loss, self.parameters, allow_unused=True))
-        return loss.detach(), sums, gradients
-
-
-class _Attach(Function):
-    """Gives a loss the gradients that were computed with it."""
-
-    @staticmethod
-    def forward(ctx: Any, loss: Tensor, gradients: list[Tensor | None], *parameters: Tensor) -> Tensor:
-        ctx.gradients = gradients
-        return loss.clone()
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        # Fresh tensors: the next replay overwrites the recorded ones.
-        known = [g for g in ctx.gradients if g is not None]
-        scaled = iter(torch._foreach_mul(known, grad.to(known[0].dtype)))
-        return None, None, *(None if g is None else next(scaled) for g in ctx.gradients)
+        out = evaluate_captured(self.model, inputs, batch.num_graphs, **wanted)
+        return training_loss(out, batch, self.weights)

@@ -59,6 +59,8 @@ class TaskJob:
             schedule_of(config, len(self.sets["train"])),
             weight_decay=config.weight_decay,
             ema_decay=config.ema_decay,
+            # Sets of our own class have one shape; a lifted set has another for every batch.
+            replay=config.compile and all(isinstance(p.samples, Samples) for p in packers.values()),
         )
         self.about: dict[str, Any] = {
             "data": self.task.name,
@@ -92,8 +94,10 @@ class TaskJob:
 
     @property
     def extra_budget(self) -> dict[str, Any]:
-        """Return nothing more."""
-        return {}
+        """Return what recordings have cost."""
+        recorded = self.module.recorded
+        count, seconds = (0, 0.0) if recorded is None else recorded.replay.cost
+        return {"recordings": count, "recording_seconds": round(seconds, 2)}
 
     def results(self, best: torch.nn.Module) -> tuple[dict[str, Any], str]:
         """Return the scores on validation and test beside trivial predictors, and the table that is printed."""

@@ -8,6 +8,7 @@ import math
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
 
 from geomlib.algebra.symmetry import Symmetry
 from geomlib.cli import main
@@ -98,6 +99,28 @@ def test_a_run_learns_and_leaves_its_files(tmp_path, capsys):
     # what was trained on: 2x -> 3, -1 means weights 1.5, -0.5
     weights = load_model(tmp_path / "run").linear.weight
     torch.testing.assert_close(weights, torch.tensor([[1.5, -0.5]]), atol=0.02, rtol=0)
+
+
+def test_recorded_steps_are_the_plain_steps(tmp_path):
+    for data, outputs in (("line", 0), ("sign", 2)):
+        runs = [
+            train(settings(tmp_path / f"{data}{c}", data, steps=60, compile=c), {"outputs": outputs})
+            for c in (True, False)
+        ]
+        for a, b in zip(runs[0].model.parameters(), runs[1].model.parameters(), strict=True):
+            torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-4)
+        recordings = [r.metrics["budget"]["recordings"] for r in runs]
+        assert recordings[0] >= 1 and recordings[1] == 0
+
+
+def test_a_model_that_cannot_be_recorded_trains_all_the_same(tmp_path, monkeypatch):
+    def forward(self, x):
+        return functional.dropout(self.linear(x)[:, 0], 0.01, self.training)
+
+    monkeypatch.setattr(Plane, "forward", forward)
+    with pytest.warns(UserWarning, match="not recorded"):
+        result = train(settings(tmp_path / "run"), {})
+    assert result.metrics["budget"]["recordings"] == 0 and result.metrics["results"]["test"]["mse"] < 0.5
 
 
 def test_classes(tmp_path):
