@@ -11,8 +11,11 @@ from geomlib.layers.gaunt_convolution import GauntConvolution
 from geomlib.layers.gaunt_many_body import GauntManyBody
 from geomlib.layers.gaunt_self import GauntSelfInteraction
 from geomlib.layers.geometric_product import MVGeometricProduct, MVGeometricProductFC
+from geomlib.layers.group_action import GroupActionLinear
+from geomlib.layers.group_action_network import GroupActionMessagePassing, GroupActionMLP
 from geomlib.layers.linear import Linear
 from geomlib.layers.multivector_activation import MVSiLU
+from geomlib.layers.multivector_gate import MVAct, VectorSiLU
 from geomlib.layers.multivector_linear import MVLinear
 from geomlib.layers.multivector_norms import MVLayerNorm, MVNormalization
 from geomlib.layers.norms import Norm, NormActivation
@@ -52,7 +55,11 @@ __all__ = [
     "GauntManyBody",
     "GauntSelfInteraction",
     "GauntTensorProduct",
+    "GroupActionLinear",
+    "GroupActionMLP",
+    "GroupActionMessagePassing",
     "Linear",
+    "MVAct",
     "MVGeometricProduct",
     "MVGeometricProductFC",
     "MVLayerNorm",
@@ -72,5 +79,6 @@ __all__ = [
     "TensorProductConv",
     "TensorSquare",
     "VectorHead",
+    "VectorSiLU",
     "radius_graph",
 ]
