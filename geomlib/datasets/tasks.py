@@ -14,7 +14,7 @@ from torch import Tensor
 
 from geomlib.errors import InvalidInput
 
-__all__ = ["LOSSES", "SampleSet", "Samples", "Task", "list_tasks", "load_task", "make_task"]
+__all__ = ["LOSSES", "SampleSet", "Samples", "Task", "list_tasks", "load_task", "make_task", "register_task"]
 
 #: Tasks and where they live.
 _TASKS: dict[str, str] = {
@@ -110,9 +110,31 @@ class Task:
             )
 
 
+_REGISTERED: dict[str, Task] = {}
+
+
+def register_task(task: Task) -> Task:
+    """Register a problem of your own under its name, so that :func:`geomlib.train.train` finds it.
+
+    Raises:
+        InvalidInput: the name is taken by another task.
+
+    >>> def make(n: int, seed: int) -> dict[str, Tensor]:
+    ...     x = torch.randn(n, 3, generator=torch.Generator().manual_seed(seed))
+    ...     return {"x": x, "length": x.norm(dim=-1)}
+    >>> task = register_task(Task("length", "length of a vector", make, ("x",), "length"))
+    >>> len(make_task("length", sizes=(8, 0, 2))["test"])
+    2
+    """
+    if task.name in _TASKS or _REGISTERED.get(task.name, task) != task:
+        raise InvalidInput(f"register_task: the name {task.name!r} is taken.")
+    _REGISTERED[task.name] = task
+    return task
+
+
 def list_tasks() -> list[str]:
     """Return the names of all generated problems."""
-    return sorted(_TASKS)
+    return sorted({*_TASKS, *_REGISTERED})
 
 
 def load_task(name: str) -> Task:
@@ -121,8 +143,10 @@ def load_task(name: str) -> Task:
     Raises:
         InvalidInput: no such task; the message suggests the nearest name.
     """
+    if name in _REGISTERED:
+        return _REGISTERED[name]
     if name not in _TASKS:
-        near = difflib.get_close_matches(name, _TASKS, 1)
+        near = difflib.get_close_matches(name, list_tasks(), 1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         raise InvalidInput(f"task {name!r} is unknown.{hint} list_tasks() shows {', '.join(list_tasks())}.")
     module, _, attribute = _TASKS[name].partition(":")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
 import json
+import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -73,7 +73,8 @@ def sizes_of(config: TrainConfig, task: Task) -> tuple[int, int, int]:
 def read_task(config: TrainConfig) -> tuple[Task, dict[str, Samples]]:
     """Return the task of a run and its sets, from the cache if they were made before.
 
-    The cache (:func:`~geomlib.datasets.cache_dir`) is keyed by task, sizes, seed, options and the text of the generator.
+    The cache (:func:`~geomlib.datasets.cache_dir`) is keyed by task, sizes, seed, options and the file of the generator; a
+    generator without a file, such as one typed at the prompt, is run again every time.
 
     Raises:
         InvalidInput: an unknown task, option or size.
@@ -81,13 +82,15 @@ def read_task(config: TrainConfig) -> tuple[Task, dict[str, Samples]]:
     task = load_task(str(config.data))
     sizes = sizes_of(config, task)
     path = _stored(task, sizes, config)
-    if path.is_file():
+    if path is not None and path.is_file():
         try:
             sets = load_tree(path, kind="task")
             return task, {name: Samples(tensors) for name, tensors in sets.items()}
         except CheckpointError as error:
             warnings.warn(f"the cached samples are made again: {error}", UserWarning, stacklevel=2)
     made = make_task(task, sizes=sizes, seed=config.split_seed, **config.data_options)
+    if path is None:
+        return task, made
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         save_tree({name: s.tensors for name, s in made.items()}, path, kind="task")
@@ -96,9 +99,12 @@ def read_task(config: TrainConfig) -> tuple[Task, dict[str, Samples]]:
     return task, made
 
 
-def _stored(task: Task, sizes: tuple[int, int, int], config: TrainConfig) -> Path:
-    module = importlib.import_module(task.make.__module__)
-    text = Path(str(module.__file__)).read_bytes()
+def _stored(task: Task, sizes: tuple[int, int, int], config: TrainConfig) -> Path | None:
+    module = sys.modules.get(getattr(task.make, "__module__", ""))
+    file = getattr(module, "__file__", None)
+    if file is None:
+        return None
+    text = Path(file).read_bytes()
     key: list[Any] = [task.name, sizes, config.split_seed, sorted(config.data_options.items()), __version__]
     key.append(hashlib.sha256(text).hexdigest())
     digest = hashlib.sha256(json.dumps(key, default=repr).encode()).hexdigest()[:24]

@@ -13,7 +13,7 @@ from torch.nn import functional
 from geomlib.algebra.symmetry import Symmetry
 from geomlib.cli import main
 from geomlib.datasets import tasks
-from geomlib.datasets.tasks import Samples, Task, list_tasks, load_task, make_task
+from geomlib.datasets.tasks import Samples, Task, list_tasks, load_task, make_task, register_task
 from geomlib.errors import InvalidInput
 from geomlib.interop.checkpoint import load_model
 from geomlib.train.config import TrainConfig
@@ -76,7 +76,7 @@ def problems(monkeypatch, tmp_path):
     CALLS.clear()
     monkeypatch.setenv("GEOMLIB_DATA", str(tmp_path / "cache"))
     for name in ("LINE", "SCALED", "SIGN"):
-        monkeypatch.setitem(tasks._TASKS, name.lower(), f"{__name__}:{name}")
+        monkeypatch.setitem(tasks._REGISTERED, name.lower(), globals()[name])
     monkeypatch.setitem(registry._CLASSES, "plane", Plane)
 
 
@@ -157,6 +157,13 @@ def test_a_damaged_cache_is_made_again(tmp_path):
     with pytest.warns(UserWarning, match="made again"):
         again = read_task(config)[1]
     assert torch.equal(sets["train"].tensors["x"], again["train"].tensors["x"])
+
+
+def test_a_generator_without_a_file_is_run_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(make_square, "__module__", "__nowhere__")
+    for _ in range(2):
+        read_task(settings(tmp_path / "a"))
+    assert len(CALLS) == 6 and not list((tmp_path / "cache").rglob("line*"))
 
 
 def test_resume_is_the_run_without_interruption(tmp_path):
@@ -264,6 +271,15 @@ def test_every_task_is_whole():
                 and bool(torch.isfinite(value.double()).all())
             )
         assert any(not torch.equal(a[k], c[k]) for k in task.inputs)
+
+
+def test_register_task(monkeypatch):
+    monkeypatch.setattr(tasks, "_REGISTERED", {})
+    assert register_task(LINE) is LINE and register_task(LINE) is LINE and load_task("line") is LINE
+    with pytest.raises(InvalidInput, match="'line' is taken"):
+        register_task(Task("line", "another", make_sign, ("x",), "label"))
+    with pytest.raises(InvalidInput, match="is taken"):
+        register_task(Task("hull5", "another", make_sign, ("x",), "label"))
 
 
 def test_packer_keeps_the_order():
