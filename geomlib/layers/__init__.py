@@ -10,14 +10,17 @@ from geomlib.layers.gaunt import GauntTensorProduct
 from geomlib.layers.gaunt_convolution import GauntConvolution
 from geomlib.layers.gaunt_many_body import GauntManyBody
 from geomlib.layers.gaunt_self import GauntSelfInteraction
+from geomlib.layers.geometric_attention import GeometricAttention
 from geomlib.layers.geometric_product import MVGeometricProduct, MVGeometricProductFC
 from geomlib.layers.group_action import GroupActionLinear
 from geomlib.layers.group_action_network import GroupActionMessagePassing, GroupActionMLP
 from geomlib.layers.linear import Linear
+from geomlib.layers.momentum_norm import MomentumNorm
 from geomlib.layers.multivector_activation import MVSiLU
 from geomlib.layers.multivector_gate import MVAct, VectorSiLU
 from geomlib.layers.multivector_linear import MVLinear
 from geomlib.layers.multivector_norms import MVLayerNorm, MVNormalization
+from geomlib.layers.neighbour_table import neighbour_table
 from geomlib.layers.norms import Norm, NormActivation
 from geomlib.layers.radial import BesselBasis, ExpNormalBasis
 from geomlib.layers.radius_graph import radius_graph
@@ -55,6 +58,7 @@ __all__ = [
     "GauntManyBody",
     "GauntSelfInteraction",
     "GauntTensorProduct",
+    "GeometricAttention",
     "GroupActionLinear",
     "GroupActionMLP",
     "GroupActionMessagePassing",
@@ -66,6 +70,7 @@ __all__ = [
     "MVLinear",
     "MVNormalization",
     "MVSiLU",
+    "MomentumNorm",
     "Norm",
     "NormActivation",
     "SO2Convolution",
@@ -80,5 +85,6 @@ __all__ = [
     "TensorSquare",
     "VectorHead",
     "VectorSiLU",
+    "neighbour_table",
     "radius_graph",
 ]
