@@ -93,6 +93,8 @@ class CliffordEGCL(nn.Module):
         self.algebra, self.in_channels, self.out_channels = algebra, in_channels, out_channels
         self.edge_channels, self.node_channels = edge_channels, node_channels
         self.aggregation, self.receiver, self.residual = aggregation, receiver, residual
+        self.register_buffer("grades", torch.tensor(algebra.grades), persistent=False)
+        self.grades: Tensor
         self.edge_model = CEMLP(
             algebra, in_channels + edge_channels, hidden_channels, out_channels, n_layers, normalization_init, safe=safe
         )  # fmt: skip
@@ -145,7 +147,7 @@ class CliffordEGCL(nn.Module):
         first, *others = cast("list[nn.Sequential]", list(self.edge_model.layers))
         linear, *rest = first
         linear = cast(MVLinear, linear)
-        w = linear.weight.index_select(2, linear.grades)
+        w = linear.weight.index_select(2, self.grades)
         nodes = _mix(x, w[:, : self.in_channels])
         y = nodes.index_select(0, receiver) - nodes.index_select(0, sender)
         if edge_attr is not None:
