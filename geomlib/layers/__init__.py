@@ -25,6 +25,8 @@ from geomlib.layers.norms import Norm, NormActivation
 from geomlib.layers.radial import BesselBasis, ExpNormalBasis
 from geomlib.layers.radius_graph import radius_graph
 from geomlib.layers.readout import CartesianReadout, ScalarHead, SymmetricHead, VectorHead
+from geomlib.layers.simplicial_embedding import SimplicialEmbedding
+from geomlib.layers.simplicial_message_passing import SimplicialMessagePassing
 from geomlib.layers.so2_convolution import SO2Convolution
 from geomlib.layers.spherical_harmonics import SphericalHarmonics
 from geomlib.layers.symmetric_contraction import SymmetricContraction
@@ -75,6 +77,8 @@ __all__ = [
     "NormActivation",
     "SO2Convolution",
     "ScalarHead",
+    "SimplicialEmbedding",
+    "SimplicialMessagePassing",
     "SphericalHarmonics",
     "SymmetricContraction",
     "SymmetricHead",
