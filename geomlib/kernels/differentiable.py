@@ -74,7 +74,7 @@ class FusedOperation:
     ) -> tuple[Maybe, ...]:
         """Evaluate the backward kernel and keep what is needed."""
         result = self.backward(static, grad, tensors, needs)
-        return tuple(r if n else None for r, n in zip(result, needs, strict=True))
+        return _needed(result, needs)
 
     def curvature(
         self,
@@ -87,10 +87,16 @@ class FusedOperation:
         """Evaluate the double backward by its kernel or from the reference."""
         if self.double_backward is not None:
             result = self.double_backward(static, tangents, grad, tensors, needs)
-            return tuple(r if n else None for r, n in zip(result, needs, strict=True))
+            return _needed(result, needs)
         with torch.enable_grad():
             inputs = tuple(t.detach().requires_grad_() for t in (grad, *tensors))
             return _second(self, static, tangents, inputs, needs, create_graph=False)
+
+
+def _needed(result: tuple[Maybe, ...], needs: tuple[bool, ...]) -> tuple[Maybe, ...]:
+    if False not in needs:
+        return result
+    return tuple(r if n else None for r, n in zip(result, needs, strict=True))
 
 
 def _second(
@@ -134,7 +140,7 @@ class _Value(Function):
             tensors = tuple(t.detach() if k in ctx.constant else t for k, t in enumerate(tensors))
         if op.parameters and parameters_skipped():
             needs = tuple(n and k not in op.parameters for k, n in enumerate(needs))
-        if not any(needs):
+        if True not in needs:
             return (None,) * (3 + len(tensors))
         if torch.is_grad_enabled():
             return None, None, None, *_Gradient.apply(op, ctx.static, needs, grad, *tensors)

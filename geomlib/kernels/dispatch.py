@@ -91,13 +91,19 @@ def traced(*tensors: Tensor | None) -> bool:
         return False
     if torch._C._get_dispatch_mode(torch._C._TorchDispatchModeKey.PROXY) is not None:
         return True
-    return any(isinstance(t, (FakeTensor, FunctionalTensor)) for t in tensors)
+    for t in tensors:  # a generator would take as long as all the rest
+        if type(t) is not Tensor and isinstance(t, (FakeTensor, FunctionalTensor)):
+            return True
+    return False
+
+
+_peek: Callable[[], object] = getattr(
+    getattr(torch._C, "_functorch", None), "peek_interpreter_stack", lambda: None
+)
 
 
 def _transformed() -> bool:
-    functorch = getattr(torch._C, "_functorch", None)
-    peek = getattr(functorch, "peek_interpreter_stack", None)
-    return peek is not None and peek() is not None
+    return _peek() is not None
 
 
 def inside_transform() -> bool:
@@ -141,7 +147,7 @@ def _refusal(tensors: tuple[Tensor, ...]) -> str | None:
     """Say why the Numba kernels cannot serve these tensors, or None if they can."""
     dtype = tensors[0].dtype
     for t in tensors:
-        if t.device.type != "cpu":
+        if not t.is_cpu:
             return f"a tensor is on {t.device}, the cpu backend needs CPU tensors"
         if t.dtype != dtype:
             return f"the tensors mix {dtype} and {t.dtype}"

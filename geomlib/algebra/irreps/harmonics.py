@@ -16,7 +16,7 @@ from geomlib.errors import InvalidInput
 
 __all__ = [
     "NORMALIZATIONS",
-    "checked_harmonics",
+    "check_harmonics",
     "degrees_of",
     "direction",
     "recursion_factors",
@@ -57,7 +57,8 @@ def spherical_harmonics(
     >>> spherical_harmonics(1, torch.tensor([3.0, 0.0, 4.0]), normalization="norm")
     tensor([0.6000, 0.0000, 0.8000])
     """
-    degrees = checked_harmonics(l, x, normalization)
+    check_harmonics(x, normalization)
+    degrees = degrees_of(l)
     if not degrees:
         return x.new_zeros(*x.shape[:-1], 0)
     if torch.compiler.is_compiling() or type(x) not in (Tensor, torch.nn.Parameter):
@@ -102,11 +103,11 @@ def _stretching(l: int, normalization: str, dtype: torch.dtype, device: torch.de
     return (_step(l, normalization) * coupling(l).flatten(1)).to(dtype=dtype, device=device)
 
 
-def checked_harmonics(l: int | Sequence[int] | str | Irreps, x: Tensor, normalization: str) -> list[int]:
-    """Return the degrees.
+def check_harmonics(x: Tensor, normalization: str) -> None:
+    """Check what harmonics are taken of.
 
     Raises:
-        InvalidInput: what :func:`spherical_harmonics` refuses.
+        InvalidInput: no floating vectors, or an unknown normalisation.
     """
     if x.dim() < 1 or x.shape[-1] != 3 or not x.is_floating_point():
         raise InvalidInput(
@@ -114,7 +115,6 @@ def checked_harmonics(l: int | Sequence[int] | str | Irreps, x: Tensor, normaliz
         )
     if normalization not in NORMALIZATIONS:
         raise InvalidInput(f"normalization={normalization!r}: expected one of {', '.join(NORMALIZATIONS)}.")
-    return degrees_of(l)
 
 
 def degrees_of(l: int | Sequence[int] | str | Irreps) -> list[int]:

@@ -7,7 +7,6 @@ gradient of the gradient are three contractions of one recursion with one small 
 from __future__ import annotations
 
 import functools
-import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,8 +15,8 @@ from torch import Tensor
 
 from geomlib.algebra.irreps import Irreps
 from geomlib.algebra.irreps import spherical_harmonics as reference
-from geomlib.algebra.irreps.harmonics import checked_harmonics
-from geomlib.kernels.arrays import array
+from geomlib.algebra.irreps.harmonics import check_harmonics, degrees_of
+from geomlib.kernels.arrays import array, room
 from geomlib.kernels.differentiable import FusedOperation
 from geomlib.kernels.dispatch import choose, traced
 from geomlib.kernels.harmonics.plan import TILE, Plan, plan_of
@@ -50,37 +49,33 @@ def spherical_harmonics(
     >>> spherical_harmonics([0, 1], torch.randn(5, 3)).shape
     torch.Size([5, 4])
     """
-    degrees = checked_harmonics(l, x, normalization)
+    check_harmonics(x, normalization)
+    degrees = _degrees(l if isinstance(l, (int, str, Irreps)) else tuple(l))
     # Traced code takes plain operators, which have derivatives of any order there too.
     plain = not degrees or (backend != "cpu" and traced(x))
     if plain or choose("spherical_harmonics", (x,), backend) != "cpu":
         return reference(degrees, x, normalize, normalization)
-    plan = plan_of(tuple(sorted(set(degrees))), normalize, normalization)
-    out = _HARMONICS(plan, x.reshape(-1, 3))
-    if degrees != list(plan.degrees):
-        out = out[:, _chosen(tuple(degrees))]
-    return out.reshape(*x.shape[:-1], out.shape[-1])
+    plan, columns = _columns(degrees, bool(normalize), normalization)
+    # A view would be one more step of the backward pass, as long as the harmonics of hundreds of points.
+    out = _HARMONICS(plan, x if x.dim() == 2 else x.reshape(-1, 3))
+    if columns is not None:
+        out = out[:, columns]
+    return out if x.dim() == 2 else out.reshape(*x.shape[:-1], out.shape[-1])
 
 
 @functools.lru_cache(maxsize=256)
-def _chosen(degrees: tuple[int, ...]) -> Tensor:
-    """Return the columns of the sorted degrees that make up degrees in any order, repeated ones too."""
-    start = {d: sum(2 * k + 1 for k in set(degrees) if k < d) for d in set(degrees)}
-    return torch.tensor([start[d] + k for d in degrees for k in range(2 * d + 1)])
+def _degrees(l: int | tuple[int, ...] | str | Irreps) -> tuple[int, ...]:
+    return tuple(degrees_of(l))
 
 
-def _tables(plan: Plan, like: Tensor) -> tuple[Any, ...]:
-    return *plan.constants(like.dtype), plan.column, plan.step, plan.lower, plan.normalize
-
-
-def _room(like: Tensor, *rows: int) -> list[Any]:
-    room = torch.empty((sum(rows), TILE), dtype=like.dtype).numpy()
-    ends = list(itertools.accumulate(rows, initial=0))
-    return [room[a:b] for a, b in itertools.pairwise(ends)]
-
-
-def _rows(plan: Plan, like: Tensor) -> Any:
-    return torch.empty((TILE, len(plan.column)), dtype=like.dtype).numpy()
+@functools.lru_cache(maxsize=256)
+def _columns(degrees: tuple[int, ...], normalize: bool, normalization: str) -> tuple[Plan, Tensor | None]:
+    """Return the plan of the sorted degrees, and which of its columns make up degrees in any order, repeated ones too."""
+    plan = plan_of(tuple(sorted(set(degrees))), normalize, normalization)
+    if degrees == plan.degrees:
+        return plan, None
+    start = {d: sum(2 * k + 1 for k in plan.degrees if k < d) for d in plan.degrees}
+    return plan, torch.tensor([start[d] + k for d in degrees for k in range(2 * d + 1)])
 
 
 def _reference(plan: Plan, tensors: tuple[Tensor, ...]) -> Tensor:
@@ -91,8 +86,9 @@ def _forward(plan: Plan, tensors: tuple[Tensor, ...]) -> Tensor:
     from geomlib.kernels.harmonics import cpu
 
     (x,) = tensors
+    real, index = plan.tables(x.dtype)
     out = torch.empty((x.shape[0], len(plan.column)), dtype=x.dtype)
-    cpu.values(*_tables(plan, x), array(x), out.numpy(), *_room(x, 4, 3, plan.count))
+    cpu.values(real, index, array(x), out.numpy(), room(7 + plan.count, TILE, dtype=x.dtype))
     return out
 
 
@@ -102,10 +98,12 @@ def _backward(
     from geomlib.kernels.harmonics import cpu
 
     (x,), n = tensors, plan.count
-    out = torch.empty((x.shape[0], 3), dtype=x.dtype)
+    real, index = plan.tables(x.dtype)
+    out = torch.empty_like(x, memory_format=torch.contiguous_format)
     cpu.slopes(
-        *_tables(plan, x), array(x), array(grad), out.numpy(), *_room(x, 4, 3, n, n, 3), _rows(plan, x)
-    )
+        real, index, array(x), array(grad), out.numpy(), room(10 + 2 * n, TILE, dtype=x.dtype),
+        room(TILE, len(plan.column), dtype=x.dtype),
+    )  # fmt: skip
     return (out,)
 
 
@@ -123,9 +121,10 @@ def _double_backward(
         return None, None
     d_grad = torch.empty((x.shape[0] if needs[0] else 0, len(plan.column)), dtype=x.dtype)
     d_x = torch.empty((x.shape[0] if needs[1] else 0, 3), dtype=x.dtype)
+    real, index = plan.tables(x.dtype)
     cpu.curvature(
-        *_tables(plan, x), array(x), array(grad), array(v), needs[0], d_grad.numpy(), needs[1], d_x.numpy(),
-        *_room(x, 4, 3, n, n, n, 3, 3, 3, 3), _rows(plan, x),
+        real, index, array(x), array(grad), array(v), needs[0], d_grad.numpy(), needs[1], d_x.numpy(),
+        room(19 + 3 * n, TILE, dtype=x.dtype), room(TILE, len(plan.column), dtype=x.dtype),
     )  # fmt: skip
     return d_grad, d_x
 

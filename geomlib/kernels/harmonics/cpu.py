@@ -3,7 +3,8 @@
 The points of a tile are contiguous, so that each step of the recursion is one vectorised loop. Arrays in capitals are room
 for a tile: the rows of ``P`` hold x, y, z and their square, those of ``N`` the two divisors of a normalised vector and
 whether it is not zero, those of ``V`` the harmonics, those of ``G`` and ``H`` their coefficients, those of ``A``, ``B``, ``W``
-and ``D`` vectors; ``F`` holds points as rows. The remaining arguments are the tables of a plan.
+and ``D`` vectors; ``F`` holds points as rows. All of them but ``F`` are slices of one array ``room``, and the tables of a plan
+come as two, ``real`` and ``index``: every array that Python hands over costs as much time as ten points.
 """
 
 from __future__ import annotations
@@ -105,13 +106,13 @@ def _columns(column, scale, first, size, V, out):
     """Write a tile of harmonics as rows of columns."""
     n = column.shape[0]
     for j in range(0, n - 3, 4):
-        v0, v1, v2, v3 = V[column[j]], V[column[j + 1]], V[column[j + 2]], V[column[j + 3]]
-        s0, s1, s2, s3 = scale[j], scale[j + 1], scale[j + 2], scale[j + 3]
+        v0, v1, v2, v3 = V[column[j, 0]], V[column[j + 1, 0]], V[column[j + 2, 0]], V[column[j + 3, 0]]
+        s0, s1, s2, s3 = scale[j, 0], scale[j + 1, 0], scale[j + 2, 0], scale[j + 3, 0]
         for t in range(size):
             row = out[first + t, j : j + 4]
             row[0], row[1], row[2], row[3] = s0 * v0[t], s1 * v1[t], s2 * v2[t], s3 * v3[t]
     for j in range(n - n % 4, n):
-        v, s = V[column[j]], scale[j]
+        v, s = V[column[j, 0]], scale[j, 0]
         for t in range(size):
             out[first + t, j] = s * v[t]
 
@@ -119,7 +120,7 @@ def _columns(column, scale, first, size, V, out):
 @jit_inline
 def _coefficients(column, scale, g, first, size, F, G):
     """Read a tile of cotangents of the columns as coefficients of the harmonics."""
-    zero = scale[0] - scale[0]
+    zero = scale[0, 0] - scale[0, 0]
     if column.shape[0] < G.shape[0]:
         for k in range(G.shape[0]):
             row = G[k]
@@ -129,9 +130,9 @@ def _coefficients(column, scale, g, first, size, F, G):
     for t in range(size):
         near, far = F[t], g[first + t]
         for j in range(column.shape[0]):
-            near[j] = scale[j] * far[j]
+            near[j] = scale[j, 0] * far[j]
     for j in range(column.shape[0]):
-        row = G[column[j]]
+        row = G[column[j, 0]]
         for t in range(size):
             row[t] = F[t, j]
 
@@ -201,10 +202,19 @@ def _bent(size, P, N, D, B, W, A):
         dx[t] = some[t] * (wx[t] * bx[t] + wy[t] * by[t] + wz[t] * bz[t]) / length[t] / top[t]
 
 
+@jit_inline
+def _tables(real, index):
+    """Return sizes, scale, factor, slope, column, step, lower and whether to normalise, as ``Plan.tables`` put them."""
+    a, b, c = index[0, 0] + 1, index[0, 1] + 1, index[0, 2] + 1
+    return real[0], real[1:a], real[a:b], real[b:c], index[1:a], index[a:b], index[b:c], index[0, 3] > 0
+
+
 @jit
-def values(sizes, scale, factor, slope, column, step, lower, normalize, x, out, P, N, V):
+def values(real, index, x, out, room):
     """Write the harmonics of every point."""
-    tile = P.shape[1]
+    sizes, scale, factor, _, column, step, _, normalize = _tables(real, index)
+    P, N, V = room[:4], room[4:7], room[7:]
+    tile = room.shape[1]
     for first in range(0, x.shape[0], tile):
         size = min(tile, x.shape[0] - first)
         _read(x, first, size, P)
@@ -214,9 +224,12 @@ def values(sizes, scale, factor, slope, column, step, lower, normalize, x, out, 
 
 
 @jit
-def slopes(sizes, scale, factor, slope, column, step, lower, normalize, x, g, out, P, N, V, G, A, F):
+def slopes(real, index, x, g, out, room, F):
     """Write the gradient of <g, values> with respect to every point."""
-    tile = P.shape[1]
+    sizes, scale, factor, slope, column, step, lower, normalize = _tables(real, index)
+    n = lower.shape[0]
+    P, N, A, V, G = room[:4], room[4:7], room[7:10], room[10 : 10 + n], room[10 + n :]
+    tile = room.shape[1]
     for first in range(0, x.shape[0], tile):
         size = min(tile, x.shape[0] - first)
         _read(x, first, size, P)
@@ -229,16 +242,17 @@ def slopes(sizes, scale, factor, slope, column, step, lower, normalize, x, g, ou
 
 
 @jit
-def curvature(
-    sizes, scale, factor, slope, column, step, lower, normalize,
-    x, g, v, want_g, gg, want_x, gx, P, N, V, G, H, A, B, W, D, F,
-):  # fmt: skip
+def curvature(real, index, x, g, v, want_g, gg, want_x, gx, room, F):
     r"""Write the gradients of S = <v, slopes> with respect to g and to every point.
 
     With u = x/r and w = (v - u (u.v))/r, S is the derivative of the harmonic function sum G V along w, a harmonic function
     too, of one degree less; its gradient is ``_gradient`` again. The rest is the derivative of w.
     """
-    tile = P.shape[1]
+    sizes, scale, factor, slope, column, step, lower, normalize = _tables(real, index)
+    n = lower.shape[0]
+    P, N, A, B, W, D = room[:4], room[4:7], room[7:10], room[10:13], room[13:16], room[16:19]
+    V, G, H = room[19 : 19 + n], room[19 + n : 19 + 2 * n], room[19 + 2 * n :]
+    tile = room.shape[1]
     for first in range(0, x.shape[0], tile):
         size = min(tile, x.shape[0] - first)
         _read(x, first, size, P)

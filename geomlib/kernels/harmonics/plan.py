@@ -52,13 +52,24 @@ class Plan:
         """Number of harmonics to the highest degree."""
         return len(self.lower)
 
-    def constants(self, dtype: torch.dtype) -> tuple[Any, ...]:
-        """Return, in a type: (below which size a vector is scaled up, by what, Y_0), scales, factors, slopes."""
+    def tables(self, dtype: torch.dtype) -> tuple[Any, Any]:
+        """Return what the loops read, five columns each, as rows one below the other.
+
+        The first in a type: (below which size a vector is scaled up, by what, Y_0), scales, factors, slopes. The second as
+        integers: (last row of scales, of factors, of slopes, whether to normalise), columns, steps, lower.
+        """
         if dtype not in self._cast:
-            sizes = np.array([torch.finfo(dtype).tiny * 2.0**30, 2.0**60, start_factor(0)])
-            tables = (sizes, self._scale, self._factor, self._slope)
-            self._cast[dtype] = tuple(torch.from_numpy(t).to(dtype).numpy() for t in tables)
+            sizes = np.array([[torch.finfo(dtype).tiny * 2.0**30, 2.0**60, start_factor(0)]])
+            real = _stacked(sizes, self._scale[:, None], self._factor, self._slope)
+            a, b, c = np.cumsum([len(self.column), len(self.step), len(self.lower)])
+            head = np.array([[a, b, c, int(self.normalize)]])
+            index = _stacked(head, self.column[:, None], self.step, self.lower)
+            self._cast[dtype] = torch.from_numpy(real).to(dtype).numpy(), index
         return self._cast[dtype]
+
+
+def _stacked(*tables: np.ndarray) -> np.ndarray:  # each (n, up to 5) -> (sum of n, 5)
+    return np.concatenate([np.pad(t, ((0, 0), (0, 5 - t.shape[1]))) for t in tables])
 
 
 @functools.lru_cache(maxsize=256)
