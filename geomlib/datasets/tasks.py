@@ -22,6 +22,7 @@ _TASKS: dict[str, str] = {
     "gravity_nbody": "geomlib.datasets.gravity_nbody:GRAVITY_NBODY",
     "hull5": "geomlib.datasets.hulls:HULL5",
     "hull5_8": "geomlib.datasets.hulls:HULL5_8",
+    "motion": "geomlib.datasets.motion:MOTION",
     "o3_volume": "geomlib.datasets.o3_volume:O3_VOLUME",
     "o5_regression": "geomlib.datasets.o5_regression:O5_REGRESSION",
 }
