@@ -5,6 +5,8 @@ from geomlib.layers.batch_norm import BatchNorm
 from geomlib.layers.bonds import Bonds
 from geomlib.layers.cemlp import CEMLP
 from geomlib.layers.clifford_egcl import CliffordEGCL
+from geomlib.layers.clifford_linear import CliffordConv1d, CliffordConv2d, CliffordConv3d, CliffordLinear
+from geomlib.layers.clifford_norms import CliffordBatchNorm, CliffordGroupNorm
 from geomlib.layers.gate import Gate
 from geomlib.layers.gaunt import GauntTensorProduct
 from geomlib.layers.gaunt_convolution import GauntConvolution
@@ -22,9 +24,18 @@ from geomlib.layers.multivector_linear import MVLinear
 from geomlib.layers.multivector_norms import MVLayerNorm, MVNormalization
 from geomlib.layers.neighbour_table import neighbour_table
 from geomlib.layers.norms import Norm, NormActivation
+from geomlib.layers.phm import PHMLinear
 from geomlib.layers.radial import BesselBasis, ExpNormalBasis
 from geomlib.layers.radius_graph import radius_graph
 from geomlib.layers.readout import CartesianReadout, ScalarHead, SymmetricHead, VectorHead
+from geomlib.layers.rotation_convolution import (
+    RotationConv1d,
+    RotationConv2d,
+    RotationConv3d,
+    RotationConvTranspose1d,
+    RotationConvTranspose2d,
+    RotationConvTranspose3d,
+)
 from geomlib.layers.simplicial_embedding import SimplicialEmbedding
 from geomlib.layers.simplicial_message_passing import SimplicialMessagePassing
 from geomlib.layers.so2_convolution import SO2Convolution
@@ -41,6 +52,7 @@ from geomlib.layers.tensor_product import (
 )
 from geomlib.layers.tensor_product_conv import TensorProductConv
 from geomlib.layers.tensor_square import TensorSquare
+from geomlib.layers.vector_group_norm import MVGroupNorm
 
 __all__ = [
     "CEMLP",
@@ -50,7 +62,13 @@ __all__ = [
     "Bonds",
     "CartesianReadout",
     "ChannelwiseTensorProduct",
+    "CliffordBatchNorm",
+    "CliffordConv1d",
+    "CliffordConv2d",
+    "CliffordConv3d",
     "CliffordEGCL",
+    "CliffordGroupNorm",
+    "CliffordLinear",
     "ElementwiseTensorProduct",
     "ExpNormalBasis",
     "FullTensorProduct",
@@ -68,6 +86,7 @@ __all__ = [
     "MVAct",
     "MVGeometricProduct",
     "MVGeometricProductFC",
+    "MVGroupNorm",
     "MVLayerNorm",
     "MVLinear",
     "MVNormalization",
@@ -75,6 +94,13 @@ __all__ = [
     "MomentumNorm",
     "Norm",
     "NormActivation",
+    "PHMLinear",
+    "RotationConv1d",
+    "RotationConv2d",
+    "RotationConv3d",
+    "RotationConvTranspose1d",
+    "RotationConvTranspose2d",
+    "RotationConvTranspose3d",
     "SO2Convolution",
     "ScalarHead",
     "SimplicialEmbedding",

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -117,15 +118,11 @@ class GroupActionLinear(nn.Module):
         self.weight = nn.Parameter(torch.empty(out_channels, in_channels))
         read = _E123 in self.input_blades and not overwrite
         self.embed_e0 = nn.Parameter(torch.full((in_channels, 1), 0.0 if read else float(e123_init)))
-        table = action_table(PGA.metric, _EVEN)
-        self._columns: list[int] = []  # entries of the blocks, one after another: (output, input) blades
-        columns: list[Any] = []
-        for blades, inputs in self._entries():
-            columns += [table[:, :, a, b].reshape(-1) for a, b in itertools.product(blades, inputs)]
-            self._columns.append(len(blades) * len(inputs))
-        # Entries are -1, 0 and 1, exact in any type.
-        stacked = torch.stack([torch.tensor(c.tolist()) for c in columns], 1)
-        self.register_buffer("_table", stacked.to(torch.get_default_dtype()), persistent=False)
+        # Entries of the blocks, one after another: (output, input) blades; -1, 0, 1 and 2, exact in any type.
+        table = _monomials()
+        self._columns = [len(blades) * len(inputs) for blades, inputs in self._entries()]
+        rows = [table[:, a, b].tolist() for blades, inputs in self._entries() for a in blades for b in inputs]
+        self.register_buffer("_table", torch.tensor(rows), persistent=False)
         self._table: Tensor
         self.reset_parameters()
 
@@ -149,13 +146,14 @@ class GroupActionLinear(nn.Module):
 
     def matrices(self) -> tuple[list[Tensor], Tensor | None]:
         """Return the matrix of each block, (out b, in b'), and what the constant e123 adds, (out, b)."""
-        k = self.motors()
-        squares = (self.weight[..., None] * k)[..., :, None] * k[..., None, :]
-        entries = (squares.flatten(-2) @ self._table.to(k.dtype)).split(self._columns, -1)
+        one, ideal, turn, dual = self.motors().permute(2, 0, 1).split((1, 3, 3, 1))
+        rotor = torch.cat([one, turn])
+        products = (self.weight * rotor)[:, None] * torch.cat([rotor, ideal, dual])  # (4, 8, out, in)
+        entries = self._table.to(rotor.dtype) @ products.flatten(2).flatten(0, 1)
         found: list[Tensor] = []
-        for part, (blades, inputs) in zip(entries, self._entries(), strict=True):
-            matrix = part.unflatten(-1, (len(blades), len(inputs))).transpose(1, 2)  # (out, b, in, b')
-            found.append(matrix.flatten(2).flatten(0, 1))
+        for part, (blades, inputs) in zip(entries.split(self._columns), self._entries(), strict=True):
+            matrix = part.view(len(blades), len(inputs), self.out_channels, self.in_channels)
+            found.append(matrix.permute(2, 0, 3, 1).flatten(2).flatten(0, 1))  # (out, b, in, b')
         if self._blocks.shifted is None:
             return found, None
         shift = found.pop() @ self.embed_e0
@@ -164,6 +162,11 @@ class GroupActionLinear(nn.Module):
     def image(self, x: Tensor, matrices: Sequence[Tensor], shift: Tensor | None) -> Tensor:
         """Return the image under matrices of :meth:`matrices`; without shift the linear part."""
         return self._blocks.apply(x, matrices, shift)
+
+    def placed(self, shift: Tensor) -> Tensor:  # (out, b) -> (out, blades)
+        """Return the shift of :meth:`matrices` among the blades that are held."""
+        before = sum(b < _BLOCKS[3][0] for b in self.input_blades)
+        return nn.functional.pad(shift, (before, len(self.input_blades) - before - shift.shape[1]))
 
     def forward(self, x: Tensor) -> Tensor:  # (..., in, blades) -> (..., out, blades)
         """Return the sum of the moved channels.
@@ -226,6 +229,17 @@ class FoldedGroupAction(nn.Module):
         matrices = [self.get_buffer(f"matrix_{n}") for n in range(len(self._blocks.blades))]
         checked_held("FoldedGroupAction", x, self.in_channels, self.input_blades, PGA, matrices[-1])
         return self._blocks.apply(x, matrices, self.shift)
+
+
+@lru_cache(maxsize=1)
+def _monomials() -> np.ndarray[Any, Any]:  # (32, output, input)
+    """Return the action's coefficients of products of a blade of rotors and any blade.
+
+    The order is 1, e12, e13, e23, then the ideal blades, those with e0; products of two of the latter vanish.
+    """
+    table = action_table(PGA.metric, (0, 8, 9, 10, 5, 6, 7, 15))
+    mixed = table[:4, 4:] + table[4:, :4].swapaxes(0, 1)
+    return np.concatenate([table[:4, :4], mixed], 1).reshape(32, 16, 16)
 
 
 def _unit(k: Tensor) -> Tensor:  # (..., 8)

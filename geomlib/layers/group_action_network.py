@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from typing import Any, cast
 
 import torch
@@ -24,10 +25,10 @@ class GroupActionMLP(nn.Module):
 
     .. math:: x \mapsto A_L\, g_L \cdots A_1\, g_1\, A_0\, x
 
-    with :class:`GroupActionLinear` A and :class:`MVAct` g on all 16 blades; weights are named as in the authors' code.
+    with :class:`GroupActionLinear` A and :class:`MVAct` g; weights are named as in the authors' code.
 
     **Group** permutations of rows only: see :class:`GroupActionLinear`.
-    **Shapes** ``x`` (..., in, 16) to (..., out, 16).
+    **Shapes** ``x`` (..., in, blades) to (..., out, blades).
 
     Args:
         in_channels: of the input.
@@ -35,6 +36,8 @@ class GroupActionMLP(nn.Module):
         out_channels: of the output.
         layers: number of gates; 0 gives one linear layer.
         agg: of the gates.
+        blades: that all features hold, as ``input_blades`` of the layers; all 16 by default. Layers keep grades, so networks
+            of points need trivectors only.
         e123_init: of the linear layers.
         overwrite: of the linear layers.
         renormalize: of the linear layers.
@@ -56,6 +59,7 @@ class GroupActionMLP(nn.Module):
         layers: int = 2,
         agg: str = "linear",
         *,
+        blades: Sequence[int] | Sequence[str] | None = None,
         e123_init: float = 1.0,
         overwrite: bool = False,
         renormalize: bool = False,
@@ -65,11 +69,13 @@ class GroupActionMLP(nn.Module):
             raise InvalidInput(f"GroupActionMLP: layers={layers}, expected 0 or more.")
         widths = [in_channels, *[hidden_channels] * layers, out_channels]
 
+        options: dict[str, Any] = {"e123_init": e123_init, "overwrite": overwrite, "renormalize": renormalize}
+
         def linear(a: int, b: int) -> GroupActionLinear:
-            return GroupActionLinear(a, b, e123_init=e123_init, overwrite=overwrite, renormalize=renormalize)
+            return GroupActionLinear(a, b, blades, **options)
 
         first, *rest = itertools.pairwise(widths)
-        gated = [nn.Sequential(MVAct(PGA, a, agg), linear(a, b)) for a, b in rest]
+        gated = [nn.Sequential(MVAct(PGA, a, agg, blades), linear(a, b)) for a, b in rest]
         self.model = nn.Sequential(linear(*first), *gated)
 
     @property
@@ -105,7 +111,7 @@ class GroupActionMessagePassing(nn.Module):
     edges only add and gate. Names of the weights are those of the authors' code.
 
     **Group** permutations of nodes only: see :class:`GroupActionLinear`.
-    **Shapes** ``x`` (N, in, 16), ``edge_index`` (2, E) to (N, out, 16).
+    **Shapes** ``x`` (N, in, blades), ``edge_index`` (2, E) to (N, out, blades).
 
     Args:
         in_channels: of the nodes.
@@ -114,6 +120,7 @@ class GroupActionMessagePassing(nn.Module):
         hidden_channels: of both networks.
         layers: of both networks, 1 or more.
         agg: of their gates.
+        blades: that all features hold, as ``input_blades`` of the layers; all 16 by default.
         e123_init: of their linear layers.
         overwrite: of their linear layers.
         renormalize: of their linear layers.
@@ -137,6 +144,7 @@ class GroupActionMessagePassing(nn.Module):
         layers: int = 1,
         agg: str = "linear",
         *,
+        blades: Sequence[int] | Sequence[str] | None = None,
         e123_init: float = 1.0,
         overwrite: bool = False,
         renormalize: bool = False,
@@ -146,7 +154,7 @@ class GroupActionMessagePassing(nn.Module):
             raise InvalidInput(f"GroupActionMessagePassing: layers={layers}, expected 1 or more.")
         self.in_channels = in_channels
         options: dict[str, Any] = {
-            "e123_init": e123_init, "overwrite": overwrite, "renormalize": renormalize
+            "blades": blades, "e123_init": e123_init, "overwrite": overwrite, "renormalize": renormalize,
         }  # fmt: skip
         self.message_mlp = GroupActionMLP(
             2 * in_channels, hidden_channels, message_channels, layers, agg, **options
@@ -162,10 +170,11 @@ class GroupActionMessagePassing(nn.Module):
             InvalidInput: shapes or types that do not fit, or edges between nodes that are not there.
         """
         like = self.message_mlp.first.weight
-        checked_held("GroupActionMessagePassing", x, self.in_channels, tuple(range(16)), PGA, like)
+        held = self.message_mlp.first.input_blades
+        checked_held("GroupActionMessagePassing", x, self.in_channels, held, PGA, like)
         if x.dim() != 3:
             raise InvalidInput(
-                f"GroupActionMessagePassing: `x` has shape {tuple(x.shape)}, expected (N, {self.in_channels}, 16)."
+                f"GroupActionMessagePassing: `x` has shape {tuple(x.shape)}, expected (N, {self.in_channels}, {len(held)})."
             )
         source, target = checked_edges(edge_index, len(x), len(x))
         return self.update_mlp(torch.cat([x, self._messages(x, source, target)], 1))
@@ -182,10 +191,12 @@ class GroupActionMessagePassing(nn.Module):
             h = block(h)
         gate, last = blocks[-1]
         total = h.new_zeros(len(x), *h.shape[1:]).index_add(0, target, gate(h))
-        degree = x.new_zeros(len(x)).index_add(0, target, torch.ones_like(target, dtype=x.dtype))
         matrices, shift = last.matrices()
-        constant = nn.functional.pad(shift, (11, 1))  # its four trivectors among the 16 blades
-        return last.image(total, matrices, None) + degree[:, None, None] * constant
+        out = last.image(total, matrices, None)
+        if shift is None:
+            return out
+        degree = x.new_zeros(len(x)).index_add(0, target, torch.ones_like(target, dtype=x.dtype))
+        return out + degree[:, None, None] * last.placed(shift)
 
     @property
     def symmetry(self) -> Symmetry:
