@@ -140,7 +140,7 @@ class Scenery:
         self.tree = {name: x for name, x in self.tree.items() if not name.startswith(COTANGENT)}
         found = self._leaves()
         nodes = [n for n in found if self._type(n).scope == "node"]
-        points = [n for n in nodes if self._type(n).kind == "point"]
+        points = [n for n in nodes if self._type(n).kind == "point" and found[n].dim() == 2]
         vectors = [n for n in nodes if self._type(n).kind == "vector" and found[n].dim() == 2]
         self.coordinates = points or vectors[:1]
         between = [n for n in found if self._type(n).scope == "edge" and self._type(n).kind == "vector"]

@@ -9,10 +9,22 @@ from geomlib.zoo.registry import create_model, list_models, model_card, model_cl
 
 if TYPE_CHECKING:
     from geomlib.zoo.captured import CapturedPotential
+    from geomlib.zoo.cgenn_hull import CGENNHull
+    from geomlib.zoo.cgenn_lorentz import CGENNLorentz
+    from geomlib.zoo.cgenn_nbody import CGENNNBody
+    from geomlib.zoo.cgenn_o3 import CGENNO3
+    from geomlib.zoo.cgenn_o5 import CGENNO5
+    from geomlib.zoo.gaanet import GAANet
     from geomlib.zoo.tensornet import TensorNet
 
 __all__ = [
+    "CGENNO3",
+    "CGENNO5",
+    "CGENNHull",
+    "CGENNLorentz",
+    "CGENNNBody",
     "CapturedPotential",
+    "GAANet",
     "TensorNet",
     "create_model",
     "list_models",
@@ -21,6 +33,15 @@ __all__ = [
     "register_model",
 ]
 
-_LAZY = {"CapturedPotential": "captured", "TensorNet": "tensornet"}
+_LAZY = {
+    "CGENNHull": "cgenn_hull",
+    "CGENNLorentz": "cgenn_lorentz",
+    "CGENNNBody": "cgenn_nbody",
+    "CGENNO3": "cgenn_o3",
+    "CGENNO5": "cgenn_o5",
+    "CapturedPotential": "captured",
+    "GAANet": "gaanet",
+    "TensorNet": "tensornet",
+}
 
 __getattr__ = attribute_loader("geomlib.zoo", _LAZY)

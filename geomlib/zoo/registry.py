@@ -21,7 +21,16 @@ __all__ = ["create_model", "list_models", "model_card", "model_class", "register
 T = TypeVar("T", bound="type[nn.Module]")
 
 #: Models of the library and where they live; importing the module registers the class.
-_MODULES = {"tensornet": "geomlib.zoo.tensornet"}
+_MODULES = {
+    "cgenn_hull": "geomlib.zoo.cgenn_hull",
+    "cgenn_lorentz": "geomlib.zoo.cgenn_lorentz",
+    "cgenn_nbody": "geomlib.zoo.cgenn_nbody",
+    "cgenn_o3": "geomlib.zoo.cgenn_o3",
+    "cgenn_o5": "geomlib.zoo.cgenn_o5",
+    "csmpn": "geomlib.zoo.csmpn",
+    "gaanet": "geomlib.zoo.gaanet",
+    "tensornet": "geomlib.zoo.tensornet",
+}
 _CLASSES: dict[str, type[nn.Module]] = {}
 
 
