@@ -23,6 +23,8 @@ _TASKS: dict[str, str] = {
     "hull5": "geomlib.datasets.hulls:HULL5",
     "hull5_8": "geomlib.datasets.hulls:HULL5_8",
     "motion": "geomlib.datasets.motion:MOTION",
+    "nacl": "geomlib.datasets.nacl:NACL",
+    "nacl_blank": "geomlib.datasets.nacl:NACL_BLANK",
     "o3_volume": "geomlib.datasets.o3_volume:O3_VOLUME",
     "o5_regression": "geomlib.datasets.o5_regression:O5_REGRESSION",
 }
