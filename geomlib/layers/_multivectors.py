@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from geomlib.algebra.clifford import CliffordAlgebra
 from geomlib.algebra.symmetry import Symmetry
 from geomlib.errors import InvalidInput
-from geomlib.kernels.geometric_product import grade_squares
+from geomlib.kernels.geometric_product.lengths import finite_squares
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -123,17 +123,6 @@ def checked_sizes(layer: str, algebra: Any, **sizes: int) -> None:
     for name, size in sizes.items():
         if size < 1:
             raise InvalidInput(f"{layer}: {name}={size}, expected at least 1.")
-
-
-def finite_squares(
-    x: Tensor, algebra: CliffordAlgebra, *, scalar_as_is: bool = False
-) -> Tensor:  # (..., n + 1)
-    """Return the quadratic form of every grade, capped where it would overflow."""
-    if algebra.q_:  # infinities of both signs would cancel to NaN
-        limit = (torch.finfo(x.dtype).max / (4 * algebra.size)) ** 0.5
-        x = x.clamp(-limit, limit)
-    largest = torch.finfo(x.dtype).max / (algebra.n + 2)
-    return grade_squares(x, algebra, scalar_as_is=scalar_as_is).clamp(-largest, largest)
 
 
 def label(algebra: CliffordAlgebra) -> str:

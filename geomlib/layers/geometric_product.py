@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from geomlib.algebra.clifford import CliffordAlgebra
 from geomlib.algebra.symmetry import Symmetry
-from geomlib.kernels.geometric_product import fc_gp, weighted_gp
+from geomlib.kernels.geometric_product import fc_gp
+from geomlib.kernels.geometric_product.steerable import steerable_product
 from geomlib.layers._multivectors import checked, checked_sizes, example_of, label, symmetry_of
 from geomlib.layers.multivector_linear import MVLinear
 from geomlib.layers.multivector_norms import MVNormalization
@@ -69,11 +70,16 @@ class MVGeometricProduct(nn.Module):
             InvalidInput: shapes or types that do not fit.
         """
         checked("MVGeometricProduct", x, self.algebra, self.channels, self.weight)
-        y = self.linear_right(x)
-        if self.normalization is not None:
-            y = self.normalization(y)
-        z = weighted_gp(x, y, self.weight, self.algebra)
-        return z if self.linear_left is None else (self.linear_left(x) + z) * math.sqrt(0.5)
+        left = self.linear_left
+        return steerable_product(
+            x,
+            self.weight,
+            self.linear_right.weight,
+            self.algebra,
+            a=None if self.normalization is None else self.normalization.a,
+            left=None if left is None else left.weight,
+            bias=None if left is None else left.bias,
+        )
 
     @property
     def symmetry(self) -> Symmetry:

@@ -8,15 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from geomlib.algebra.clifford import CliffordAlgebra
-from geomlib.algebra.clifford.versors import smooth_root
 from geomlib.algebra.symmetry import Symmetry
 from geomlib.errors import InvalidInput
-from geomlib.kernels.geometric_product import grade_scale
+from geomlib.kernels.geometric_product.gates import INVARIANTS, grade_gate
 from geomlib.layers._multivectors import (
     checked,
     checked_sizes,
     example_of,
-    finite_squares,
     label,
     symmetry_of,
 )
@@ -52,7 +50,7 @@ class MVSiLU(nn.Module):
     def __init__(self, algebra: CliffordAlgebra, channels: int, invariant: str = "mag2") -> None:
         super().__init__()
         checked_sizes("MVSiLU", algebra, channels=channels)
-        if invariant not in ("mag2", "norm"):
+        if invariant not in INVARIANTS:
             raise InvalidInput(f"MVSiLU: invariant={invariant!r}, expected 'mag2' or 'norm'.")
         self.algebra, self.channels, self.invariant = algebra, channels, invariant
         self.a = nn.Parameter(torch.ones(1, channels, algebra.n + 1))
@@ -65,10 +63,7 @@ class MVSiLU(nn.Module):
             InvalidInput: shapes or types that do not fit.
         """
         checked("MVSiLU", x, self.algebra, self.channels, self.a)
-        u = finite_squares(x, self.algebra, scalar_as_is=True)
-        if self.invariant == "norm":
-            u = torch.cat([u[..., :1], smooth_root(u[..., 1:])], -1)
-        return grade_scale(x, torch.sigmoid(torch.addcmul(self.b[0], self.a[0], u)), self.algebra)
+        return grade_gate(x, self.a[0], self.b[0], self.algebra, invariant=self.invariant)
 
     @property
     def symmetry(self) -> Symmetry:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from geomlib.algebra.clifford import CliffordAlgebra
 from geomlib.algebra.symmetry import Symmetry
+from geomlib.kernels.geometric_product.linear import grade_linear
 from geomlib.layers._multivectors import checked, checked_sizes, example_of, label, symmetry_of
 
 __all__ = ["MVLinear"]
@@ -58,8 +59,6 @@ class MVLinear(nn.Module):
         shape = (out_channels, in_channels, algebra.n + 1) if subspaces else (out_channels, in_channels)
         self.weight = nn.Parameter(torch.randn(shape) / math.sqrt(in_channels))
         self.bias = nn.Parameter(torch.zeros(1, out_channels, 1)) if bias else None
-        self.register_buffer("grades", torch.tensor(algebra.grades), persistent=False)
-        self.grades: Tensor
 
     def forward(self, x: Tensor) -> Tensor:  # (..., in, 2^n) -> (..., out, 2^n)
         """Return the image.
@@ -68,13 +67,7 @@ class MVLinear(nn.Module):
             InvalidInput: shapes or types that do not fit.
         """
         checked("MVLinear", x, self.algebra, self.in_channels, self.weight)
-        if self.subspaces:
-            out = torch.einsum("...ij,oij->...oj", x, self.weight.index_select(2, self.grades))
-        else:
-            out = self.weight @ x
-        if self.bias is None:
-            return out
-        return out + nn.functional.pad(self.bias[0], (0, self.algebra.size - 1))
+        return grade_linear(x, self.weight, self.bias, self.algebra)
 
     @property
     def symmetry(self) -> Symmetry:

@@ -11,20 +11,17 @@ from geomlib.algebra.clifford import CliffordAlgebra
 from geomlib.algebra.clifford.versors import smooth_root
 from geomlib.algebra.symmetry import Symmetry
 from geomlib.errors import InvalidInput
-from geomlib.kernels.geometric_product import grade_scale
+from geomlib.kernels.geometric_product.lengths import EPS, finite_squares
+from geomlib.kernels.geometric_product.steerable import normalised
 from geomlib.layers._multivectors import (
     checked,
     checked_sizes,
     example_of,
-    finite_squares,
     label,
     symmetry_of,
 )
 
 __all__ = ["MVLayerNorm", "MVNormalization"]
-
-#: The constant of the reference's denominators.
-_EPS = 1e-6
 
 
 class MVNormalization(nn.Module):
@@ -65,8 +62,7 @@ class MVNormalization(nn.Module):
             InvalidInput: shapes or types that do not fit.
         """
         checked("MVNormalization", x, self.algebra, self.channels, self.a)
-        length = smooth_root(finite_squares(x, self.algebra))
-        return grade_scale(x, (torch.sigmoid(self.a) * (length - 1) + (1 + _EPS)).reciprocal(), self.algebra)
+        return normalised(x, self.a, self.algebra)
 
     @property
     def symmetry(self) -> Symmetry:
@@ -132,7 +128,7 @@ class MVLayerNorm(nn.Module):
         if self.safe:
             mean = torch.hypot(q, torch.full_like(q, self.eps)).sum(-1).sqrt().mean(-1, keepdim=True)
         else:
-            mean = smooth_root(q.sum(-1)).mean(-1, keepdim=True) + _EPS
+            mean = smooth_root(q.sum(-1)).mean(-1, keepdim=True) + EPS
         return x * (self.a[0] / mean).unsqueeze(-1)
 
     @property

@@ -13,13 +13,26 @@ from torch import Tensor
 from geomlib.kernels.arrays import array
 from geomlib.kernels.geometric_product.plan import SIZES, Form
 
-__all__ = ["contract", "gradients", "pull"]
+__all__ = [
+    "SIZE_TABLE",
+    "Tiles",
+    "contract",
+    "flat",
+    "folded",
+    "gradients",
+    "pull",
+    "room",
+    "spread",
+    "sums",
+    "tiles_of",
+]
 
-_SIZES = np.array(SIZES, dtype=np.int64)
+#: How many terms the groups of each kind add.
+SIZE_TABLE = np.array(SIZES, dtype=np.int64)
 
 
 @dataclass(frozen=True)
-class _Tiles:
+class Tiles:
     """Rows ``start:stop`` of every tile, the row of its weights, lanes, and how lanes repeat the channels."""
 
     start: np.ndarray
@@ -35,46 +48,59 @@ _LANES = 128
 
 
 @lru_cache(maxsize=256)
-def _tiles(rows: int, channels: int, unit: bool) -> _Tiles:
+def tiles_of(rows: int, channels: int, unit: bool = False) -> Tiles:
+    """Return the tiles of rows of channels; ``unit`` where no channel has numbers of its own."""
     if unit or channels <= _LANES:
         chunk = 1 if unit else max(channels, 1)
         width = _LANES // chunk * chunk
         start = np.arange(0, rows * channels, width, dtype=np.int64)
         stop = np.minimum(start + width, rows * channels)
-        return _Tiles(start, stop, np.zeros_like(start), width, chunk, 1)
+        return Tiles(start, stop, np.zeros_like(start), width, chunk, 1)
     chunks = -(-channels // _LANES)
     chunk = -(-channels // chunks)
     first = np.arange(chunks, dtype=np.int64) * chunk
     last = np.minimum(first + chunk, channels)
     row = np.arange(rows, dtype=np.int64)[:, None] * channels
     lane = np.tile(np.arange(chunks, dtype=np.int64), rows)
-    return _Tiles((row + first).ravel(), (row + last).ravel(), lane, chunk, chunk, chunks)
+    return Tiles((row + first).ravel(), (row + last).ravel(), lane, chunk, chunk, chunks)
 
 
-def _for(form: Form, x: Tensor) -> _Tiles:
-    return _tiles(x.shape[0], x.shape[1], form.unit)
+def _for(form: Form, x: Tensor) -> Tiles:
+    return tiles_of(x.shape[0], x.shape[1], form.unit)
 
 
-def _weights(form: Form, tiles: _Tiles, w: Tensor | None, like: Tensor) -> Any:  # (chunks, P * width)
-    """Return the weights of the lanes of each chunk of channels."""
-    if w is None:
-        return torch.ones(1, tiles.width, dtype=like.dtype).numpy()
-    padded = torch.nn.functional.pad(w.detach(), (0, 0, 0, tiles.chunk * tiles.chunks - w.shape[0]))
-    lanes = padded.view(tiles.chunks, tiles.chunk, form.weights).mT
+def spread(tiles: Tiles, w: Tensor) -> Any:  # (C, P) -> (chunks, P * width)
+    """Return the numbers of the lanes of each chunk of channels."""
+    padded = w.detach()
+    if tiles.chunk * tiles.chunks != w.shape[0]:
+        padded = torch.nn.functional.pad(padded, (0, 0, 0, tiles.chunk * tiles.chunks - w.shape[0]))
+    lanes = padded.view(tiles.chunks, tiles.chunk, w.shape[1]).mT
     repeated = lanes.unsqueeze(2).expand(-1, -1, tiles.width // tiles.chunk, -1)
-    return repeated.reshape(tiles.chunks, form.weights * tiles.width).contiguous().numpy()
+    return repeated.reshape(tiles.chunks, w.shape[1] * tiles.width).contiguous().numpy()
 
 
-def _folded(form: Form, tiles: _Tiles, gw: Tensor, channels: int) -> Tensor:  # -> (C, P)
-    lanes = gw.view(tiles.chunks, form.weights, tiles.width // tiles.chunk, tiles.chunk).sum(2)
-    return lanes.mT.reshape(tiles.chunks * tiles.chunk, form.weights)[:channels].contiguous()
+def _weights(tiles: Tiles, w: Tensor | None, like: Tensor) -> Any:
+    return torch.ones(1, tiles.width, dtype=like.dtype).numpy() if w is None else spread(tiles, w)
 
 
-def _room(tiles: _Tiles, dtype: torch.dtype, *components: int) -> list[Any]:
+def sums(tiles: Tiles, count: int, dtype: torch.dtype) -> Tensor:  # (chunks, count * width)
+    """Return zeros to which the loops add ``count`` numbers per lane."""
+    return torch.zeros(tiles.chunks, count * tiles.width, dtype=dtype)
+
+
+def folded(tiles: Tiles, total: Tensor, channels: int) -> Tensor:  # (chunks, P * width) -> (C, P)
+    """Return the sums over the lanes of each channel."""
+    lanes = total.view(tiles.chunks, -1, tiles.width // tiles.chunk, tiles.chunk).sum(2)
+    return lanes.mT.reshape(tiles.chunks * tiles.chunk, -1)[:channels].contiguous()
+
+
+def room(tiles: Tiles, dtype: torch.dtype, *components: int) -> list[Any]:
+    """Return memory for components of a tile."""
     return [torch.empty(c * tiles.width, dtype=dtype).numpy() for c in components]
 
 
-def _flat(t: Tensor) -> Any:
+def flat(t: Tensor) -> Any:
+    """Return the numbers in the order of rows, blades innermost."""
     return array(t).reshape(-1)
 
 
@@ -87,10 +113,10 @@ def contract(form: Form, order: str, a: Tensor, b: Tensor, w: Tensor | None) -> 
         return out
     tiles, groups = _for(form, a), form.groups(order)
     so, sa, sb = (form.size(r) for r in order)
-    rooms = _room(tiles, a.dtype, 2 * sa, sb, so)
+    rooms = room(tiles, a.dtype, 2 * sa, sb, so)
     cpu.contract(
-        groups.first, groups.group, groups.term, tiles.start, tiles.stop, tiles.lane, _flat(a), _flat(b),
-        _weights(form, tiles, w, a), _flat(out), sa, sb, so, tiles.width, *rooms,
+        groups.first, groups.group, groups.term, tiles.start, tiles.stop, tiles.lane, flat(a), flat(b),
+        _weights(tiles, w, a), flat(out), sa, sb, so, tiles.width, *rooms,
     )  # fmt: skip
     return out
 
@@ -100,14 +126,14 @@ def pull(form: Form, x: Tensor, y: Tensor, g: Tensor) -> Tensor:  # -> (C, P)
     from geomlib.kernels.geometric_product import cpu
 
     tiles, groups = _for(form, x), form.groups("gxy")
-    gw = torch.zeros(tiles.chunks, form.weights * tiles.width, dtype=x.dtype)
+    gw = sums(tiles, form.weights, x.dtype)
     if x.numel():
         sg, sx, sy = form.sizes
         cpu.pull(
-            groups.first, groups.group, groups.term, _SIZES, tiles.start, tiles.stop, tiles.lane, _flat(x), _flat(y),
-            _flat(g), gw.numpy(), sx, sy, sg, tiles.width, *_room(tiles, x.dtype, 2 * sx, sy, sg, 1),
+            groups.first, groups.group, groups.term, SIZE_TABLE, tiles.start, tiles.stop, tiles.lane, flat(x), flat(y),
+            flat(g), gw.numpy(), sx, sy, sg, tiles.width, *room(tiles, x.dtype, 2 * sx, sy, sg, 1),
         )  # fmt: skip
-    return _folded(form, tiles, gw, x.shape[1])
+    return folded(tiles, gw, x.shape[1])
 
 
 def gradients(
@@ -126,9 +152,9 @@ def gradients(
             for order in ("xgy", "yxg", "gxy")
             for t in (form.groups(order).first, form.groups(order).group, form.groups(order).term)
         ]
-        rooms = _room(tiles, x.dtype, 2 * sx, sy, 2 * sg, max(sx, sy), 1)
+        rooms = room(tiles, x.dtype, 2 * sx, sy, 2 * sg, max(sx, sy), 1)
         cpu.gradients(
-            *tables, _SIZES, tiles.start, tiles.stop, tiles.lane, want_w, _flat(x), _flat(y), _flat(g),
-            _weights(form, tiles, w, x), _flat(gx), _flat(gy), gw.numpy(), sx, sy, sg, tiles.width, *rooms,
+            *tables, SIZE_TABLE, tiles.start, tiles.stop, tiles.lane, want_w, flat(x), flat(y), flat(g),
+            _weights(tiles, w, x), flat(gx), flat(gy), gw.numpy(), sx, sy, sg, tiles.width, *rooms,
         )  # fmt: skip
-    return gx, gy, _folded(form, tiles, gw, x.shape[1]) if want_w else None
+    return gx, gy, folded(tiles, gw, x.shape[1]) if want_w else None

@@ -1,0 +1,305 @@
+"""Numba loops of what layers of multivectors do around their products: lengths, gates, normalisations, and turning axes.
+
+Rows are multivectors, one per channel. What several loops share is stored blade by blade, rows contiguous, as matrix products
+want it; rooms for tiles are given by the caller, numbers come in arrays so that they have the type of the features.
+"""
+
+from __future__ import annotations
+
+from geomlib.kernels.geometric_product.cpu import _accumulate, _load, _negate, _pull, _store
+from geomlib.kernels.jit import jit, jit_inline
+
+__all__ = ["from_blades", "gate", "gate_slopes", "invariants", "steerable", "steerable_slopes", "to_blades"]
+
+
+@jit
+def to_blades(start, stop, x, out, size, total):
+    """Turn rows of blades into blades of rows."""
+    for n in range(start.shape[0]):
+        r, m = start[n], stop[n] - start[n]
+        _load(x[r * size : (r + m) * size], size, total, m, out[r:])
+
+
+@jit
+def from_blades(start, stop, x, out, size, total):
+    """Turn blades of rows into rows of blades."""
+    for n in range(start.shape[0]):
+        r, m = start[n], stop[n] - start[n]
+        _store(x[r:], size, total, m, out[r * size : (r + m) * size])
+
+
+@jit_inline
+def _cut_in(source, size, total, wide, offset, channels, r, m, width, target):
+    """Copy lanes r to r + m of every blade, where a row holds ``wide`` numbers of which ``channels`` are meant."""
+    for b in range(size):
+        t = 0
+        while t < m:
+            row, c = (r + t) // channels, (r + t) % channels
+            k = min(channels - c, m - t)
+            at = b * total * wide + row * wide + offset + c
+            s, to = source[at : at + k], target[b * width + t : b * width + t + k]
+            for u in range(k):
+                to[u] = s[u]
+            t += k
+
+
+@jit_inline
+def _cut_out(source, size, total, wide, offset, channels, r, m, width, target):
+    """Copy lanes back."""
+    for b in range(size):
+        t = 0
+        while t < m:
+            row, c = (r + t) // channels, (r + t) % channels
+            k = min(channels - c, m - t)
+            at = b * total * wide + row * wide + offset + c
+            s, to = source[b * width + t : b * width + t + k], target[at : at + k]
+            for u in range(k):
+                to[u] = s[u]
+            t += k
+
+
+@jit_inline
+def _squares(x, ends, sign, limits, width, m, q):
+    """Put the capped quadratic form of every grade; a NaN stays one."""
+    top, most, zero = limits[0], limits[1], limits[3] - limits[3]
+    for g in range(ends.shape[0] - 1):
+        to = q[g * width : g * width + m]
+        for c in range(m):
+            to[c] = zero
+        for b in range(ends[g], ends[g + 1]):
+            s, row = sign[b], x[b * width : b * width + m]
+            for c in range(m):
+                v = row[c]
+                v = top if v > top else v
+                v = -top if v < -top else v
+                to[c] += s * (v * v)
+        for c in range(m):
+            v = to[c]
+            v = most if v > most else v
+            to[c] = -most if v < -most else v
+
+
+@jit_inline
+def _lengths(q, limits, count, length, slope):
+    """Put (q^2 + e^2)^(1/4), and twice its derivative, which is zero where the form was capped."""
+    most, small, one, zero = limits[1], limits[2], limits[3], limits[3] - limits[3]
+    for c in range(count):
+        v = abs(q[c])
+        big = small if v < small else v
+        low = v if v < small else small
+        r = low / big
+        h = big * (one + r * r) ** 0.5
+        root = h**0.5
+        length[c] = root
+        slope[c] = (q[c] / h) / root if v < most else zero
+
+
+@jit_inline
+def _normalise(y, ends, share, limits, width, m, length, factor, out):
+    """Put y over ``share (|y| - 1) + 1 + 1e-6``, grade by grade."""
+    one, base = limits[3], limits[4]
+    for g in range(ends.shape[0] - 1):
+        s, l, f = (
+            share[g * width : g * width + m],
+            length[g * width : g * width + m],
+            factor[g * width : g * width + m],
+        )
+        for c in range(m):
+            f[c] = one / (s[c] * (l[c] - one) + base)
+        for b in range(ends[g], ends[g + 1]):
+            row, to = y[b * width : b * width + m], out[b * width : b * width + m]
+            for c in range(m):
+                to[c] = row[c] * f[c]
+
+
+@jit_inline
+def _normalise_slopes(gy, y, ends, sign, share, limits, width, m, length, slope, factor, gshare, out):
+    """Put the gradient by y in place of gy and add that by the share."""
+    one, top, zero = limits[3], limits[0], limits[3] - limits[3]
+    for g in range(ends.shape[0] - 1):
+        p = g * width
+        s, l, d, f = share[p : p + m], length[p : p + m], slope[p : p + m], factor[p : p + m]
+        gs, by = gshare[p : p + m], out[:m]
+        for c in range(m):
+            by[c] = zero
+        for b in range(ends[g], ends[g + 1]):
+            row, grad = y[b * width : b * width + m], gy[b * width : b * width + m]
+            for c in range(m):
+                by[c] += row[c] * grad[c]
+        for c in range(m):
+            v = -(by[c] * f[c]) * f[c]
+            gs[c] += v * (l[c] - one)
+            by[c] = v * s[c] * d[c]
+        for b in range(ends[g], ends[g + 1]):
+            k, row, grad = sign[b], y[b * width : b * width + m], gy[b * width : b * width + m]
+            for c in range(m):
+                v = zero if abs(row[c]) > top else by[c]
+                grad[c] = grad[c] * f[c] + k * (v * row[c])
+
+
+@jit
+def steerable(
+    first, group, term, start, stop, lane, channels, ends, sign, limits, mixed, normed, x, linear, share, w, out,
+    size, total, wide, width, tx, ty, tn, to, tq, tl, ts,
+):  # fmt: skip
+    """Write ``(left + product of x and normalised right) / sqrt 2``, or the product where nothing is mixed in."""
+    zero = limits[3] - limits[3]
+    scale, lanes = limits[5], total * channels
+    for n in range(start.shape[0]):
+        r, m = start[n], stop[n] - start[n]
+        _cut_in(x, size, 1, lanes, 0, lanes, r, m, width, tx)
+        _negate(size, width, tx)
+        _cut_in(linear, size, total, wide, wide - channels, channels, r, m, width, ty)
+        if normed:
+            _squares(ty, ends, sign, limits, width, m, tq)
+            _lengths(tq, limits, (ends.shape[0] - 1) * width, tl, ts)
+            _normalise(ty, ends, share[lane[n]], limits, width, m, tl, tq, tn)
+        for c in range(size * width):
+            to[c] = zero
+        _accumulate(first, group, term, width, m, tx, tn if normed else ty, w[lane[n]], to)
+        if mixed:
+            _cut_in(linear, size, total, wide, 0, channels, r, m, width, tx)
+            for c in range(size * width):
+                to[c] = (to[c] + tx[c]) * scale
+        _store(to, size, width, m, out[r * size : (r + m) * size])
+
+
+@jit
+def steerable_slopes(
+    first_x, group_x, term_x, first_y, group_y, term_y, first_w, group_w, term_w, sizes, start, stop, lane, channels,
+    ends, sign, limits, mixed, normed, want_w, x, right, g, share, w, gx, glinear, gshare, gw,
+    size, total, wide, width, tx, ty, tn, tg, to, tq, tl, ts, room,
+):  # fmt: skip
+    """Write the gradients of the product's left factor and of both linear images, and add those of the weights."""
+    zero = limits[3] - limits[3]
+    scale, lanes = limits[5], total * channels
+    for n in range(start.shape[0]):
+        r, m = start[n], stop[n] - start[n]
+        wn = w[lane[n]]
+        _cut_in(x, size, 1, lanes, 0, lanes, r, m, width, tx)
+        _negate(size, width, tx)
+        _cut_in(right, size, 1, lanes, 0, lanes, r, m, width, ty)
+        if normed:
+            _squares(ty, ends, sign, limits, width, m, tq)
+            _lengths(tq, limits, (ends.shape[0] - 1) * width, tl, ts)
+            _normalise(ty, ends, share[lane[n]], limits, width, m, tl, tq, tn)
+        else:
+            for c in range(size * width):
+                tn[c] = ty[c]
+        _load(g[r * size : (r + m) * size], size, width, m, tg)
+        if mixed:
+            for c in range(size * width):
+                tg[c] *= scale
+            _cut_out(tg, size, total, wide, 0, channels, r, m, width, glinear)
+        _negate(size, width, tg)
+        for c in range(size * width):
+            to[c] = zero
+        _accumulate(first_x, group_x, term_x, width, m, tg, tn, wn, to)
+        _cut_out(to, size, 1, lanes, 0, lanes, r, m, width, gx)
+        for c in range(size * width):
+            to[c] = zero
+        _accumulate(first_y, group_y, term_y, width, m, tx, tg, wn, to)
+        if want_w:
+            _pull(first_w, group_w, term_w, sizes, width, m, tx, tn, tg, room, gw[lane[n]])
+        if normed:
+            _normalise_slopes(
+                to, ty, ends, sign, share[lane[n]], limits, width, m, tl, ts, tq, gshare[lane[n]], room
+            )
+        _cut_out(to, size, total, wide, wide - channels, channels, r, m, width, glinear)
+
+
+@jit_inline
+def _invariants(x, ends, sign, limits, rooted, width, m, q, length, slope):
+    """Put the scalar itself, then the quadratic forms of the other grades or the lengths."""
+    most = limits[1]
+    _squares(x, ends, sign, limits, width, m, q)
+    if rooted:
+        _lengths(q, limits, (ends.shape[0] - 1) * width, length, slope)
+        for c in range((ends.shape[0] - 1) * width):
+            q[c] = length[c]
+    for c in range(m):
+        v = x[c]
+        v = most if v > most else v
+        q[c] = -most if v < -most else v
+
+
+@jit
+def invariants(start, stop, lane, ends, sign, limits, rooted, x, a, b, v, size, total, width, tx, tq, tl, ts):
+    """Write ``a u + b`` for the invariants u of every grade, (grades, rows)."""
+    for n in range(start.shape[0]):
+        r, m = start[n], stop[n] - start[n]
+        an, bn = a[lane[n]], b[lane[n]]
+        _load(x[r * size : (r + m) * size], size, width, m, tx)
+        _invariants(tx, ends, sign, limits, rooted, width, m, tq, tl, ts)
+        for g in range(ends.shape[0] - 1):
+            p = g * width
+            u, to = tq[p : p + m], v[g * total + r : g * total + r + m]
+            by, plus = an[p : p + m], bn[p : p + m]
+            for c in range(m):
+                to[c] = by[c] * u[c] + plus[c]
+
+
+@jit
+def gate(start, stop, ends, s, x, out, size, total, width, tx, to):
+    """Write rows with every grade multiplied by its number, (grades, rows)."""
+    for n in range(start.shape[0]):
+        r, m = start[n], stop[n] - start[n]
+        _load(x[r * size : (r + m) * size], size, width, m, tx)
+        for g in range(ends.shape[0] - 1):
+            f = s[g * total + r : g * total + r + m]
+            for b in range(ends[g], ends[g + 1]):
+                row, put = tx[b * width : b * width + m], to[b * width : b * width + m]
+                for c in range(m):
+                    put[c] = f[c] * row[c]
+        _store(to, size, width, m, out[r * size : (r + m) * size])
+
+
+@jit
+def gate_slopes(
+    start, stop, lane, ends, sign, limits, rooted, s, slope, x, g, a, gx, ga, gb, size, total, width,
+    tx, tg, to, tq, tl, ts, room,
+):  # fmt: skip
+    """Write the gradient by x, from the gates, their slopes and the cotangent, and add those by a and b."""
+    zero, top, most = limits[3] - limits[3], limits[0], limits[1]
+    for n in range(start.shape[0]):
+        r, m = start[n], stop[n] - start[n]
+        an, gan, gbn = a[lane[n]], ga[lane[n]], gb[lane[n]]
+        _load(x[r * size : (r + m) * size], size, width, m, tx)
+        _load(g[r * size : (r + m) * size], size, width, m, tg)
+        _invariants(tx, ends, sign, limits, rooted, width, m, tq, tl, ts)
+        for k in range(ends.shape[0] - 1):
+            p = k * width
+            u, d, by = tq[p : p + m], ts[p : p + m], room[:m]
+            f, e = s[k * total + r : k * total + r + m], slope[k * total + r : k * total + r + m]
+            ak, gak, gbk = an[p : p + m], gan[p : p + m], gbn[p : p + m]
+            for c in range(m):
+                by[c] = zero
+            for b in range(ends[k], ends[k + 1]):
+                row, grad = tx[b * width : b * width + m], tg[b * width : b * width + m]
+                for c in range(m):
+                    by[c] += row[c] * grad[c]
+            for c in range(m):
+                v = by[c] * e[c]
+                gak[c] += v * u[c]
+                gbk[c] += v
+                by[c] = v * ak[c]
+            if k == 0:
+                grad, put = tg[:m], to[:m]
+                for c in range(m):
+                    v = by[c] if abs(u[c]) < most else zero
+                    put[c] = f[c] * grad[c] + v
+            else:
+                if rooted:
+                    for c in range(m):
+                        by[c] *= d[c]
+                else:
+                    for c in range(m):
+                        by[c] = (by[c] + by[c]) if abs(u[c]) < most else zero
+                for b in range(ends[k], ends[k + 1]):
+                    sb = sign[b]
+                    row, grad = tx[b * width : b * width + m], tg[b * width : b * width + m]
+                    put = to[b * width : b * width + m]
+                    for c in range(m):
+                        v = zero if abs(row[c]) > top else by[c]
+                        put[c] = f[c] * grad[c] + sb * (v * row[c])
+        _store(to, size, width, m, gx[r * size : (r + m) * size])

@@ -1,0 +1,148 @@
+r"""Gates of multivectors as one operation: a function of the invariant of each grade times the grade."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from geomlib.algebra.clifford import CliffordAlgebra
+from geomlib.algebra.clifford.versors import smooth_root
+from geomlib.kernels.differentiable import FusedOperation
+from geomlib.kernels.geometric_product import grade_scale
+from geomlib.kernels.geometric_product.lengths import finite_squares, grades
+from geomlib.kernels.geometric_product.linear import loops_serve
+from geomlib.kernels.geometric_product.tiles import Tiles, flat, folded, room, spread, sums, tiles_of
+
+__all__ = ["GATES", "INVARIANTS", "grade_gate"]
+
+INVARIANTS = ("mag2", "norm")
+
+
+def _normal(v: Tensor) -> Tensor:
+    return 0.5 * torch.erfc(v * -math.sqrt(0.5))
+
+
+def _sigmoid_slope(v: Tensor, s: Tensor) -> Tensor:
+    return s * (1 - s)
+
+
+def _normal_slope(v: Tensor, s: Tensor) -> Tensor:
+    return torch.exp(-0.5 * v * v) * (1 / math.sqrt(2 * math.pi))
+
+
+#: The gates of SiLU and GELU, and their slopes from the argument and the gate.
+GATES: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor, Tensor], Tensor]]] = {
+    "sigmoid": (torch.sigmoid, _sigmoid_slope),
+    "normal": (_normal, _normal_slope),
+}
+
+
+@dataclass(frozen=True)
+class _Gate:
+    alg: CliffordAlgebra
+    gate: str
+    rooted: bool
+
+
+def _reference(kind: _Gate, tensors: tuple[Tensor, ...]) -> Tensor:
+    x, a, b = tensors
+    u = finite_squares(x, kind.alg, scalar_as_is=True)
+    if kind.rooted:
+        u = torch.cat([u[..., :1], smooth_root(u[..., 1:])], -1)
+    return grade_scale(x, GATES[kind.gate][0](torch.addcmul(b, a, u)), kind.alg)
+
+
+def _arguments(kind: _Gate, tiles: Tiles, x: Tensor, a: Tensor, b: Tensor) -> Tensor:  # (n + 1, B C)
+    from geomlib.kernels.geometric_product import cpu_layers
+
+    table, count, total = grades(kind.alg, x.dtype), kind.alg.n + 1, x.shape[0] * x.shape[1]
+    out = torch.empty(count, total, dtype=x.dtype)
+    cpu_layers.invariants(
+        tiles.start, tiles.stop, tiles.lane, table.ends, table.sign, table.limits, kind.rooted, flat(x),
+        spread(tiles, a), spread(tiles, b), flat(out), kind.alg.size, total, tiles.width,
+        *room(tiles, x.dtype, kind.alg.size, count, count, count),
+    )  # fmt: skip
+    return out
+
+
+def _forward(kind: _Gate, tensors: tuple[Tensor, ...]) -> Tensor:
+    from geomlib.kernels.geometric_product import cpu_layers
+
+    x, a, b = tensors
+    out = torch.empty(x.shape, dtype=x.dtype)
+    if x.numel():
+        tiles, size, total = tiles_of(x.shape[0], x.shape[1]), kind.alg.size, x.shape[0] * x.shape[1]
+        s = GATES[kind.gate][0](_arguments(kind, tiles, x, a, b))
+        cpu_layers.gate(
+            tiles.start, tiles.stop, grades(kind.alg, x.dtype).ends, flat(s), flat(x), flat(out), size, total, tiles.width,
+            *room(tiles, x.dtype, size, size),
+        )  # fmt: skip
+    return out
+
+
+def _backward(
+    kind: _Gate, grad: Tensor, tensors: tuple[Tensor, ...], needs: tuple[bool, ...]
+) -> tuple[Tensor | None, ...]:
+    from geomlib.kernels.geometric_product import cpu_layers
+
+    x, a, b = tensors
+    if not x.numel():
+        return tuple(torch.zeros_like(t) for t in tensors)
+    tiles, table, count = tiles_of(x.shape[0], x.shape[1]), grades(kind.alg, x.dtype), kind.alg.n + 1
+    size, total = kind.alg.size, x.shape[0] * x.shape[1]
+    gate, slope = GATES[kind.gate]
+    v = _arguments(kind, tiles, x, a, b)
+    s = gate(v)
+    gx = torch.empty(x.shape, dtype=x.dtype)
+    ga, gb = (sums(tiles, count, x.dtype) for _ in range(2))
+    cpu_layers.gate_slopes(
+        tiles.start, tiles.stop, tiles.lane, table.ends, table.sign, table.limits, kind.rooted, flat(s), flat(slope(v, s)),
+        flat(x), flat(grad), spread(tiles, a), flat(gx), ga.numpy(), gb.numpy(), size, total, tiles.width,
+        *room(tiles, x.dtype, size, size, size, count, count, count, 1),
+    )  # fmt: skip
+    return gx, folded(tiles, ga, x.shape[1]), folded(tiles, gb, x.shape[1])
+
+
+_GATE = FusedOperation(_reference, _forward, _backward, None)
+
+
+def grade_gate(
+    x: Tensor,  # (..., C, 2^n)
+    a: Tensor,  # (C, n + 1)
+    b: Tensor,  # (C, n + 1)
+    alg: CliffordAlgebra,
+    *,
+    gate: str = "sigmoid",
+    invariant: str = "mag2",
+) -> Tensor:  # (..., C, 2^n)
+    r"""Multiply every grade by a function of its invariant.
+
+    .. math:: y_{cg} = s(a_{cg}\, u_{cg} + b_{cg})\, x_{cg}, \qquad
+              u_{c0} = x_{c0}, \quad u_{cg} = q(x_{cg}) \text{ or } |x_{cg}|
+
+    **Group** Pin(p,q,r). **Shapes** ``x`` (..., C, 2^n) to the same.
+
+    Args:
+        x: features.
+        a: scales.
+        b: shifts.
+        alg: the algebra.
+        gate: ``"sigmoid"``, or ``"normal"`` for the cumulated normal distribution.
+        invariant: ``"mag2"`` for the quadratic form, ``"norm"`` for the length.
+
+    Source: Ruhe, Brandstetter and Forré, *Clifford group equivariant neural networks*, arXiv 2305.11141.
+
+    >>> alg = CliffordAlgebra(2)
+    >>> one, zero = torch.ones(1, 3), torch.zeros(1, 3)
+    >>> grade_gate(torch.tensor([[[1.0, 0.0, 0.0, 0.0]]]), one, zero, alg).sum() == torch.sigmoid(torch.tensor(1.0))
+    tensor(True)
+    """
+    kind = _Gate(alg, gate, invariant == "norm")
+    if not loops_serve("grade_gate", (x, a, b)):
+        return _reference(kind, (x, a, b))
+    rows = x.reshape(math.prod(x.shape[:-2]), *x.shape[-2:])
+    return _GATE(kind, rows, a, b).view(x.shape)

@@ -1,0 +1,62 @@
+"""Invariants of multivectors that stay finite: the quadratic form of every grade, and lengths."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from geomlib.algebra.clifford import CliffordAlgebra
+from geomlib.algebra.clifford.blades import grades_of, signs_of
+from geomlib.kernels.geometric_product import grade_squares
+
+__all__ = ["EPS", "Grades", "finite_squares", "grades"]
+
+#: The constant of the denominators of the reference code.
+EPS = 1e-6
+#: Below this the smooth length does not fall.
+_SMALL = 1e-8
+
+
+def finite_squares(
+    x: Tensor, algebra: CliffordAlgebra, *, scalar_as_is: bool = False
+) -> Tensor:  # (..., n + 1)
+    """Return the quadratic form of every grade, capped where it would overflow."""
+    component, form = _limits(algebra, x.dtype)
+    if algebra.q_:  # infinities of both signs would cancel to NaN
+        x = x.clamp(-component, component)
+    return grade_squares(x, algebra, scalar_as_is=scalar_as_is).clamp(-form, form)
+
+
+def _limits(algebra: CliffordAlgebra, dtype: torch.dtype) -> tuple[float, float]:
+    largest = torch.finfo(dtype).max
+    return (largest / (4 * algebra.size)) ** 0.5, largest / (algebra.n + 2)
+
+
+@dataclass(frozen=True, eq=False)
+class Grades:
+    """What the loops read: where grades end, signs of the form, and numbers of the type of the features.
+
+    The numbers are the caps of components and of the form, the smallest length squared, one, the constant of the
+    normalisation's denominator, and the root of one half.
+    """
+
+    ends: np.ndarray[Any, Any]
+    sign: np.ndarray[Any, Any]
+    limits: np.ndarray[Any, Any]
+
+
+@lru_cache(maxsize=64)
+def grades(algebra: CliffordAlgebra, dtype: torch.dtype) -> Grades:
+    """Return the tables of an algebra for features of a type."""
+    kind = np.float32 if dtype == torch.float32 else np.float64
+    g = grades_of(algebra.n)
+    sign = np.diagonal(signs_of(algebra.metric)) * (1 - 2 * (g * (g - 1) // 2 % 2))
+    component, form = _limits(algebra, dtype)
+    numbers = [component if algebra.q_ else np.inf, form, _SMALL, 1.0, 1.0 + EPS, 0.5**0.5]
+    ends = np.cumsum([0, *algebra.grade_sizes]).astype(np.int64)
+    return Grades(ends, sign.astype(kind), np.array(numbers, kind))
