@@ -25,8 +25,11 @@ _TASKS: dict[str, str] = {
     "motion": "geomlib.datasets.motion:MOTION",
     "nacl": "geomlib.datasets.nacl:NACL",
     "nacl_blank": "geomlib.datasets.nacl:NACL_BLANK",
+    "navier_stokes": "geomlib.datasets.fluids:NAVIER_STOKES",
     "o3_volume": "geomlib.datasets.o3_volume:O3_VOLUME",
     "o5_regression": "geomlib.datasets.o5_regression:O5_REGRESSION",
+    "shallow_water": "geomlib.datasets.fluids:SHALLOW_WATER",
+    "tetris": "geomlib.datasets.tetris:TETRIS",
 }
 
 LOSSES = ("mse", "mae", "cross_entropy", "ade")
