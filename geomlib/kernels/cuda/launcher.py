@@ -9,18 +9,19 @@ import functools
 import importlib
 import threading
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from geomlib.kernels.cuda.build import build
+from geomlib.kernels.cuda.build import Named, Text, build
 from geomlib.kernels.cuda.compiler import compile_source, missing_compiler
 from geomlib.kernels.cuda.interpret import Lists
 from geomlib.kernels.cuda.program import Kernel
 from geomlib.kernels.cuda.source import SUM_BLOCK, WIDE, print_ordered_sum
 
-__all__ = ["arguments", "launch", "launch_ordered_sum", "missing_device", "prepared"]
+__all__ = ["Alone", "arguments", "launch", "launch_ordered_sum", "missing_device", "prepared", "start"]
 
 
 @functools.cache
@@ -31,6 +32,14 @@ def missing_device() -> str | None:
         found = "torch was built without CUDA" if torch.version.cuda is None else "torch finds no CUDA device"
         return f"{found} (kernels can be compiled here, but not run)"
     return missing
+
+
+@dataclass(frozen=True)
+class Alone:
+    """A function whose text depends on the type only."""
+
+    name: str
+    block: int
 
 
 class _Stream:
@@ -44,14 +53,20 @@ class _Stream:
 
 
 @functools.lru_cache(maxsize=1024)
-def _loaded(kernel: Kernel | None, dtype: torch.dtype, device: int) -> tuple[Any, Any]:
+def _loaded(
+    kernel: Named | None, dtype: torch.dtype, device: int, text: Text | None = None
+) -> tuple[Any, Any]:
     """Compile for the architecture of a device, load, and return the code and its function; None is the ordered sum."""
     major, minor = torch.cuda.get_device_capability(device)
     arch = f"sm_{major}{minor}"
     if kernel is None:
         name, binary = "ordered_sum", compile_source(print_ordered_sum(dtype), arch)
-    else:
+    elif text is None:
         name, binary = kernel.name, build(kernel, dtype, arch)
+    elif isinstance(kernel, Alone):
+        name, binary = kernel.name, compile_source(text(kernel, dtype, None), arch)
+    else:
+        name, binary = kernel.name, build(kernel, dtype, arch, text=text)
     code = importlib.import_module("cuda.core").ObjectCode.from_cubin(binary.code)
     return code, code.get_kernel(name)
 
@@ -96,7 +111,7 @@ def launch(
     """
     nodes, used = lists.start.numel() - 1, prepared(kernel, arrays)
     grid = nodes, kernel.units, parts
-    _start(kernel, dtype, lists.start, grid, kernel.block, arguments(kernel, lists, used))
+    start(kernel, dtype, lists.start, grid, kernel.block, arguments(kernel, lists, used))
 
 
 def launch_ordered_sum(partial: Tensor, out: Tensor) -> None:
@@ -104,15 +119,32 @@ def launch_ordered_sum(partial: Tensor, out: Tensor) -> None:
     count = out.numel()
     blocks = min(-(-count // SUM_BLOCK), 1 << 20)
     numbers = partial.data_ptr(), out.data_ptr(), partial.shape[0], count
-    _start(None, out.dtype, out, (blocks, 1, 1), SUM_BLOCK, numbers)
+    start(None, out.dtype, out, (blocks, 1, 1), SUM_BLOCK, numbers)
 
 
-def _start(
-    kernel: Kernel | None, dtype: torch.dtype, where: Tensor, grid: tuple[int, int, int], block: int, numbers: tuple[int, ...]
-) -> None:  # fmt: skip
+def start(
+    kernel: Named | None,
+    dtype: torch.dtype,
+    where: Tensor,
+    grid: tuple[int, int, int],
+    block: int,
+    numbers: tuple[int, ...],
+    text: Text | None = None,
+) -> None:
+    """Start a function on the current stream of the device of ``where``, compiled when it is asked for first.
+
+    Args:
+        kernel: a kernel, or a function that stands alone; None for the ordered sum.
+        dtype: of its arrays.
+        where: a tensor of the device.
+        grid: of blocks.
+        block: threads of each.
+        numbers: 64-bit arguments.
+        text: prints it, if it is not a kernel of channels and edges.
+    """
     core, device = importlib.import_module("cuda.core"), where.device.index
     with torch.cuda.device(device):
         _enter(device)
-        _, function = _loaded(kernel, dtype, device)
+        _, function = _loaded(kernel, dtype, device, text)
         stream = _Stream(torch.cuda.current_stream(device).cuda_stream)
         core.launch(stream, core.LaunchConfig(grid=grid, block=block), function, *numbers)

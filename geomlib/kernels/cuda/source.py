@@ -49,7 +49,7 @@ WIDE = 16
 _ROWS = ("other", "edge")
 
 
-def _preamble(dtype: torch.dtype) -> list[str]:
+def preamble(dtype: torch.dtype) -> list[str]:
     """Print types, and how numbers are read and written; ``once`` keeps what streams by from filling the cache."""
     stored, real, read, write = DTYPES[dtype]
     read = read if "return" in read else f"return {read}"
@@ -115,7 +115,7 @@ def print_kernel(kernel: Kernel, dtype: torch.dtype, resident: int | None = None
     bounds = f"{kernel.block}" if resident is None else f"{kernel.block}, {resident}"
     head = f'extern "C" __global__ void __launch_bounds__({bounds}) {kernel.name}('
     lines = [
-        *_preamble(dtype),
+        *preamble(dtype),
         *_BUTTERFLY,
         head,
         *_indent([",\n    ".join(arguments) + ")"]),
@@ -300,4 +300,4 @@ extern "C" __global__ void __launch_bounds__({SUM_BLOCK}) ordered_sum(
     }}
 }}
 """
-    return "\n".join(_preamble(dtype)) + body
+    return "\n".join(preamble(dtype)) + body

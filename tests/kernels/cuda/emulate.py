@@ -10,8 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from geomlib.kernels.cuda import launcher
+from geomlib.kernels.cuda import launcher, staged_launch
 from geomlib.kernels.cuda.source import SUM_BLOCK, print_kernel, print_ordered_sum
+from geomlib.kernels.cuda.staged_source import (
+    PARTS,
+    SUM_COLUMNS,
+    SUM_NAME,
+    print_partial_sum,
+    print_staged,
+)
 
 COMPILER = shutil.which("g++") or shutil.which("c++")
 needs_compiler = pytest.mark.skipif(COMPILER is None, reason="no C++ compiler to emulate a card with")
@@ -69,6 +76,20 @@ class Emulator:
             kernel.block,
             launcher.arguments(kernel, lists, used),
         )
+
+    def run_staged(self, kernel, arrays, how, dtype) -> None:
+        """Take the place of ``staged_launch.launch_staged``."""
+        used = staged_launch.prepared(kernel, arrays)
+        numbers = staged_launch.staged_arguments(kernel, used, how)
+        self.start(
+            print_staged(kernel, dtype), kernel.name, (how.blocks, how.chunks, 1), kernel.block, numbers
+        )
+
+    def partial_sum(self, partial, out) -> None:
+        """Take the place of ``staged_launch.launch_partial_sum``."""
+        numbers = partial.data_ptr(), out.data_ptr(), partial.shape[0], out.numel()
+        grid = -(-out.numel() // SUM_COLUMNS), 1, 1
+        self.start(print_partial_sum(out.dtype), SUM_NAME, grid, SUM_COLUMNS * PARTS, numbers)
 
     def ordered_sum(self, partial, out) -> None:
         """Take the place of ``cuda.ordered_sum``."""

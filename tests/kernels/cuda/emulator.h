@@ -1,5 +1,5 @@
-// Enough of CUDA to run a generated kernel on a CPU: blocks one after the other, the 32 threads of a warp as fibers that
-// meet at every shuffle. Kernels have no shared memory and no barriers, so warps need not run side by side.
+// Enough of CUDA to run a generated kernel on a CPU: blocks one after the other, the threads of a block as fibers that meet at
+// every shuffle and every barrier.
 #include <cmath>
 #include <cstdlib>
 #include <ucontext.h>
@@ -10,8 +10,15 @@
 #define __device__
 #define __forceinline__ inline
 #define __launch_bounds__(threads)
+#define __shared__ static
 
+using std::erfc;
+using std::exp;
+using std::fabs;
 using std::fma;
+using std::fmax;
+using std::hypot;
+using std::sqrt;
 
 struct alignas(16) float4 {
     float x, y, z, w;
@@ -28,12 +35,14 @@ struct Dim {
 static Dim gridDim, blockDim, blockIdx, threadIdx;
 
 namespace emulator {
-constexpr int kLanes = 32;
+constexpr int kLanes = 1024;
 constexpr size_t kStack = 1 << 18;
 ucontext_t scheduler, fiber[kLanes];
 bool done[kLanes];
 int lane;
+int threads;
 long long phase[kLanes];
+long long barrier[kLanes];
 double slot[2][kLanes];
 long long slot_phase[2][kLanes];
 void (*body)();
@@ -44,23 +53,25 @@ void enter() {
     swapcontext(&fiber[lane], &scheduler);
 }
 
-void warp(unsigned int first) {
-    static std::vector<char> stacks(kLanes * kStack);
-    for (int k = 0; k < kLanes; ++k) {
+void block(int count) {
+    static std::vector<char> stacks;
+    threads = count;
+    if (stacks.size() < count * kStack) stacks.resize(count * kStack);
+    for (int k = 0; k < threads; ++k) {
         getcontext(&fiber[k]);
         fiber[k].uc_stack.ss_sp = stacks.data() + k * kStack;
         fiber[k].uc_stack.ss_size = kStack;
         fiber[k].uc_link = &scheduler;
         makecontext(&fiber[k], enter, 0);
         done[k] = false;
-        phase[k] = 0;
+        phase[k] = barrier[k] = 0;
         slot_phase[0][k] = slot_phase[1][k] = -1;
     }
     for (bool any = true; any;) {
         any = false;
-        for (lane = 0; lane < kLanes; ++lane) {
+        for (lane = 0; lane < threads; ++lane) {
             if (done[lane]) continue;
-            threadIdx = {first + lane, 0, 0};
+            threadIdx = {(unsigned int)lane, 0, 0};
             swapcontext(&scheduler, &fiber[lane]);
             any = true;
         }
@@ -78,6 +89,23 @@ template <class T> T __shfl_xor_sync(unsigned int mask, T value, int step) {
     swapcontext(&fiber[me], &scheduler);
     if (mask != 0xffffffffu || slot_phase[now & 1][me ^ step] != now) std::abort();
     return (T)slot[now & 1][me ^ step];
+}
+
+inline void __syncwarp() { __shfl_xor_sync(0xffffffffu, 0.0, 16); }
+
+// A thread that never arrives, which on a card is undefined, stops the program here.
+inline void __syncthreads() {
+    using namespace emulator;
+    const int me = lane;
+    const long long now = ++barrier[me];
+    for (bool wait = true; wait;) {
+        swapcontext(&fiber[me], &scheduler);
+        wait = false;
+        for (int k = 0; k < threads; ++k) {
+            if (done[k] && barrier[k] < now) std::abort();
+            wait = wait || barrier[k] < now;
+        }
+    }
 }
 
 namespace emulator {
@@ -98,10 +126,9 @@ const long long* given;
         blockDim = {block, 1, 1};                                                                         \
         for (unsigned int z = 0; z < grid[2]; ++z)                                                        \
             for (unsigned int y = 0; y < grid[1]; ++y)                                                    \
-                for (unsigned int x = 0; x < grid[0]; ++x)                                                \
-                    for (unsigned int w = 0; w < block; w += 32) {                                        \
-                        blockIdx = {x, y, z};                                                             \
-                        emulator::warp(w);                                                                \
-                    }                                                                                     \
+                for (unsigned int x = 0; x < grid[0]; ++x) {                                              \
+                    blockIdx = {x, y, z};                                                                 \
+                    emulator::block(block);                                                               \
+                }                                                                                         \
         return 0;                                                                                         \
     }

@@ -1,0 +1,266 @@
+"""Print kernels that work item by item as CUDA C++; see :mod:`.staged`.
+
+Every argument is 64 bits wide. No number is written by two threads, there are no atomics, and results repeat bitwise.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from geomlib.kernels.cuda.program import Fma, Load, Mul, Operand, Store
+from geomlib.kernels.cuda.source import DTYPES, preamble
+from geomlib.kernels.cuda.staged import (
+    Accumulate,
+    Call,
+    Flush,
+    Part,
+    Places,
+    StagedKernel,
+    StagedStatement,
+    pitch,
+    places,
+)
+
+__all__ = ["FUNCTIONS", "PARTS", "SUM_COLUMNS", "SUM_NAME", "print_partial_sum", "print_staged"]
+
+#: The text of every function that a program may call; ``real`` stands for a conversion to the type of the arithmetic.
+FUNCTIONS = {
+    "sigmoid": "real(1) / (real(1) + exp(-({0})))",
+    "root": "sqrt(hypot({0}, real(1e-8)))",
+    "reciprocal": "real(1) / ({0})",
+    "ratio": "({0}) / ({1})",
+    "clamp": "(({0}) < -({1}) ? -({1}) : ({0}) > ({1}) ? ({1}) : ({0}))",
+    "normal": "real(0.5) * erfc(({0}) * real(-0.70710678118654752440))",
+    "bell": "exp(real(-0.5) * ({0}) * ({0})) * real(0.39894228040143267794)",
+    "inside": "(({0}) >= -({1}) && ({0}) <= ({1}) ? real(1) : real(0))",
+}
+
+#: Threads of a block of the second stage: columns side by side, and how many threads share a column's partial sums.
+SUM_COLUMNS, PARTS = 32, 8
+SUM_NAME = "partial_sum"
+
+
+def print_staged(kernel: StagedKernel, dtype: torch.dtype, resident: int | None = None) -> str:
+    """Return the source of a kernel for arrays of one type.
+
+    Args:
+        kernel: what to print.
+        dtype: of the arrays.
+        resident: blocks that a multiprocessor shall hold at once, which bounds registers; None leaves it to the assembler.
+
+    >>> from geomlib.kernels.cuda.staged import StagedWriter
+    >>> writer = StagedWriter(constants_shared=False)
+    >>> writer.write("out", {0: writer.mul(writer.load("x", 0), 2.0)}, 0, 1)
+    >>> body = tuple(writer.body)
+    >>> k = StagedKernel("twice", (Part("x", 1),), (), (Part("out", 1),), 0, (), body, False, False, 32)
+    >>> "const real_t v2 = v1 * 2.0f;" in print_staged(k, torch.float32)
+    True
+    """
+    printer = _Printer(kernel, dtype)
+    bounds = f"{kernel.block}" if resident is None else f"{kernel.block}, {resident}"
+    head = f'extern "C" __global__ void __launch_bounds__({bounds}) {kernel.name}('
+    arguments = []
+    for part in kernel.inputs:
+        arguments += [f"const io_t* __restrict__ {part.name}", f"const long long {part.name}_row"]
+        arguments.append(f"const long long {part.name}_channel")
+    arguments += [f"const io_t* __restrict__ {part.name}" for part in kernel.constants]
+    arguments += [f"io_t* __restrict__ {part.name}" for part in kernel.outputs]
+    if kernel.sums:
+        arguments.append("real_t* __restrict__ partial")
+    arguments += [f"const long long {name}" for name in ("rows", "channels", "width", "per", "tiles")]
+    lines = [
+        *preamble(dtype),
+        "#define real(v) ((real_t)(v))",
+        head,
+        "    " + ",\n    ".join(arguments) + ")",
+    ]
+    return "\n".join([*lines, "{", *(f"    {line}" for line in printer.lines()), "}"]) + "\n"
+
+
+class _Printer:
+    def __init__(self, kernel: StagedKernel, dtype: torch.dtype) -> None:
+        self.kernel, self.at = kernel, _placed(kernel)
+        self.suffix = "" if DTYPES[dtype][1] == "double" else "f"
+        self.inputs = {p.name: p for p in kernel.inputs}
+        self.lane = "thread" if kernel.lanes == kernel.block else f"thread % {kernel.lanes}"
+        self.first = 0  # component of the output that lies at the beginning of the outlet
+        self.fresh = True  # the first store since a barrier
+
+    def lines(self) -> list[str]:
+        """Print the function's body."""
+        kernel, lanes = self.kernel, self.kernel.lanes
+        lines = [
+            f"__shared__ real_t s[{self.at.total}];",
+            f"const int thread = threadIdx.x, lane = {self.lane}, first = (int)(blockIdx.y * width);",
+            "const int wide = (int)(channels - first < width ? channels - first : width), own = lane % wide;",
+        ]
+        for part in kernel.constants:
+            lines += self._constant(part)
+        lines += [
+            f"const real_t {s.target} = load({s.array} + (long long)(first + own) * {self._size(s.array)} + {s.offset});"
+            for s in kernel.prologue
+        ]
+        if kernel.sums_shared:
+            lines += [f"for (int q = 0; q < {kernel.sums}; ++q) s[{self.at.sums} + q * {lanes} + lane] = 0;"]
+        else:
+            lines += [f"real_t sum{q} = 0;" for q in range(kernel.sums)]
+        lines += [
+            "#pragma unroll 1",
+            "for (long long tile = blockIdx.x; tile < tiles; tile += gridDim.x) {",
+            "    const long long item = tile * per * channels + first, left = rows - tile * per;",
+            "    const int count = (int)(left < per ? left : per) * wide;",
+        ]
+        for part in kernel.inputs:
+            lines += [f"    {line}" for line in self._stage(part)]
+        lines += ["    __syncthreads();"]
+        for s in kernel.body:
+            lines += [f"    {line}" for line in self._statement(s)]
+        if not (kernel.body and isinstance(kernel.body[-1], Flush)):
+            lines += ["    __syncthreads();"]
+        return [*lines, "}", *(self._sums() if kernel.sums else [])]
+
+    def _size(self, name: str) -> int:
+        return next(p.size for p in self.kernel.constants if p.name == name)
+
+    def _constant(self, part: Part) -> list[str]:
+        if not self.kernel.constants_shared:
+            return []
+        to = f"s[{self.at.constants[part.name]} + (q - c * {part.size}) * {self.kernel.lanes} + c]"
+        return [
+            f"for (int q = thread; q < wide * {part.size}; q += {self.kernel.block}) {{",
+            f"    const int c = q / {part.size};",
+            f"    {to} = load({part.name} + (long long)first * {part.size} + q);",
+            "}",
+        ]
+
+    def _stage(self, part: Part) -> list[str]:
+        """Bring the items of a tile to shared memory; those that are not there are zeros."""
+        name, size = part
+        to = f"s[{self.at.inputs[name]} + i * {pitch(size)} + b]"
+        unroll = f"#pragma unroll {min(size, 8)}"
+        head = f"for (int q = thread; q < {size * self.kernel.lanes}; q += {self.kernel.block}) {{"
+        place = f"const int i = q / {size}, b = q - i * {size};"
+        return [
+            "{",
+            f"    const io_t* at = {name} + tile * per * {name}_row + first * {name}_channel;",
+            f"    if (per == 1 || {name}_row == channels * {name}_channel) {{",
+            f"        {unroll}",
+            f"        {head}",
+            f"            {place}",
+            f"            {to} = i < count ? load_once(at + i * {name}_channel + b) : real(0);",
+            "        }",
+            "    } else {",
+            f"        {unroll}",
+            f"        {head}",
+            f"            {place}",
+            "            const int r = i / wide;",
+            f"            {to} = i < count ? load_once(at + r * {name}_row + (i - r * wide) * {name}_channel + b) : real(0);",
+            "        }",
+            "    }",
+            "}",
+        ]
+
+    def _operand(self, operand: Operand) -> str:
+        return operand if isinstance(operand, str) else f"{operand!r}{self.suffix}"
+
+    def _statement(self, s: StagedStatement) -> list[str]:
+        if isinstance(s, Load):
+            return [f"const real_t {s.target} = {self._read(s)};"]
+        if isinstance(s, Mul):
+            return [f"const real_t {s.target} = {self._operand(s.a)} * {self._operand(s.b)};"]
+        if isinstance(s, Fma):
+            a, b, c = (self._operand(o) for o in (s.a, s.b, s.c))
+            return [f"const real_t {s.target} = fma({a}, {b}, {c});"]
+        if isinstance(s, Call):
+            text = FUNCTIONS[s.function].format(*(self._operand(o) for o in s.args))
+            return [f"const real_t {s.target} = {text};"]
+        if isinstance(s, Accumulate):
+            to = (
+                f"s[{self.at.sums} + {s.place * self.kernel.lanes} + lane]"
+                if self.kernel.sums_shared
+                else f"sum{s.place}"
+            )
+            return [f"{to} = fma({self._operand(s.a)}, {self._operand(s.b)}, {to});"]
+        if isinstance(s, Store):
+            return self._store(s)
+        return self._flush(s)
+
+    def _read(self, s: Load) -> str:
+        if s.array in self.inputs:
+            part = self.inputs[s.array]
+            return f"s[{self.at.inputs[s.array]} + lane * {pitch(part.size)} + {s.offset}]"
+        return f"s[{self.at.constants[s.array]} + {s.offset * self.kernel.lanes} + own]"
+
+    def _store(self, s: Store) -> list[str]:
+        lines = []
+        if self.fresh:
+            self.first = s.offset
+            # Items lie elsewhere than those that others may still be reading.
+            lines = ["__syncthreads();"] if self.kernel.reused else []
+            self.fresh = False
+        to = f"s[{self.at.outlet} + lane * {pitch(self.kernel.outlet)} + {s.offset - self.first}]"
+        return [*lines, f"{to} = {self._operand(s.value)};"]
+
+    def _flush(self, s: Flush) -> list[str]:
+        self.fresh = True
+        total = next(p.size for p in self.kernel.outputs if p.name == s.array)
+        read = f"s[{self.at.outlet} + i * {pitch(self.kernel.outlet)} + b]"
+        return [
+            "__syncthreads();",
+            f"#pragma unroll {min(s.size, 8)}",
+            f"for (int q = thread; q < {s.size * self.kernel.lanes}; q += {self.kernel.block}) {{",
+            f"    const int i = q / {s.size}, b = q - i * {s.size};",
+            f"    if (i < count) store_once({s.array} + (item + i) * {total} + {s.first} + b, {read});",
+            "}",
+            "__syncthreads();",
+        ]
+
+    def _sums(self) -> list[str]:
+        """Add up the rows of a tile for every channel, and leave the sums of the block."""
+        kernel, lanes = self.kernel, self.kernel.lanes
+        room = kernel.sums if kernel.sums_shared else self.at.total // lanes
+        lines: list[str] = []
+        for begin in range(0, kernel.sums, room):
+            number = min(room, kernel.sums - begin)
+            if not kernel.sums_shared:
+                lines += ["__syncthreads();"]
+                lines += [f"s[{k * lanes} + lane] = sum{begin + k};" for k in range(number)]
+            lines += [
+                "__syncthreads();",
+                f"for (int q = thread; q < {number} * wide; q += {kernel.block}) {{",
+                "    const int k = q / wide, c = q - k * wide;",
+                "    real_t total = 0;",
+                f"    for (int r = 0; r < (int)per; ++r) total += s[{self.at.sums} + k * {lanes} + r * wide + c];",
+                f"    partial[((long long)blockIdx.x * channels + first + c) * {kernel.sums} + {begin} + k] = total;",
+                "}",
+            ]
+        return lines
+
+
+def _placed(kernel: StagedKernel) -> Places:
+    return places(kernel, kernel.lanes)
+
+
+def print_partial_sum(dtype: torch.dtype) -> str:
+    """Return the source of the second stage: add up the sums of all blocks in a fixed order."""
+    body = f"""
+extern "C" __global__ void __launch_bounds__({SUM_COLUMNS * PARTS}) {SUM_NAME}(
+    const real_t* __restrict__ partial, io_t* __restrict__ out, const long long parts, const long long count)
+{{
+    __shared__ real_t s[{SUM_COLUMNS * PARTS}];
+    const int column = threadIdx.x % {SUM_COLUMNS}, part = threadIdx.x / {SUM_COLUMNS};
+    const long long i = (long long)blockIdx.x * {SUM_COLUMNS} + column;
+    real_t total = 0;
+    if (i < count) {{
+        #pragma unroll 4
+        for (long long p = part; p < parts; p += {PARTS}) total += partial[p * count + i];
+    }}
+    s[threadIdx.x] = total;
+    __syncthreads();
+    if (part == 0 && i < count) {{
+        for (int p = 1; p < {PARTS}; ++p) total += s[p * {SUM_COLUMNS} + column];
+        store(out + i, total);
+    }}
+}}
+"""
+    return "\n".join(preamble(dtype)) + body
