@@ -1,6 +1,7 @@
 r"""Products of multivectors, with one weight per channel and path, or fully connected.
 
-One sparse form serves the product and all its derivatives; Numba sums it in tiles, elsewhere plain torch does.
+One sparse form serves the product and all its derivatives; Numba sums it in tiles, a card runs kernels generated from it, and
+elsewhere plain torch does.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ from geomlib.errors import InvalidInput
 from geomlib.kernels import dispatch
 from geomlib.kernels.geometric_product import rows
 from geomlib.kernels.geometric_product.operation import OPERATION, Served
-from geomlib.kernels.geometric_product.plan import grade_paths, product_form
+from geomlib.kernels.geometric_product.plan import grade_paths
 from geomlib.kernels.geometric_product.squares import SQUARES
-from geomlib.kernels.geometric_product.traced import FORMS, traced_form
+from geomlib.kernels.geometric_product.traced import form_of, traced_form
 
 __all__ = ["fc_gp", "geometric_product", "grade_scale", "grade_squares", "weighted_gp"]
 
@@ -29,18 +30,32 @@ _HALF = (torch.float16, torch.bfloat16)
 _LOOPS_UP_TO = 8
 
 
-def _chosen(op: str, tensors: tuple[Tensor, ...], backend: str | None) -> str:
+def _no_kernels(kind: str, alg: CliffordAlgebra, dtype: torch.dtype) -> str | None:
+    """Say why a card is not served by generated kernels; None if it is."""
+    from geomlib.kernels.geometric_product import cuda
+
+    return cuda.too_many_blades(alg.size) or cuda.refusal(form_of(kind, alg), dtype)
+
+
+def _chosen(
+    op: str, kind: str, alg: CliffordAlgebra, tensors: tuple[Tensor, ...], backend: str | None
+) -> str:
     """Return the backend; while torch compiles, the opaque operation, which chooses when it runs."""
-    return "cpu" if torch.compiler.is_compiling() else dispatch.choose(op, tensors, backend)
+    if torch.compiler.is_compiling():
+        return "cpu"
+    return dispatch.choose(op, tensors, backend, cuda=lambda: _no_kernels(kind, alg, tensors[0].dtype))
 
 
 def _sum(kind: str, alg: CliffordAlgebra, op: str, backend: str | None, *tensors: Tensor) -> Tensor:
     if torch.compiler.is_compiling():
         return traced_form(kind, alg.metric, *tensors)
-    form = FORMS[kind](alg) if kind in FORMS else product_form(alg, kind)
-    chosen = dispatch.choose(op, tensors, backend)
+    form, chosen = form_of(kind, alg), _chosen(op, kind, alg, tensors, backend)
     if dispatch.inside_transform():
         return rows.reference(form, tensors)
+    if chosen == "cuda":
+        from geomlib.kernels.geometric_product import cuda
+
+        return cuda.OPERATION(form, *tensors)
     return OPERATION(Served(form, loops=chosen == "cpu"), *tensors)
 
 
@@ -68,7 +83,7 @@ def geometric_product(
         alg: the algebra.
         kind: the geometric product or a part of it, such as ``"wedge"``.
         method: ``"auto"``, ``"dense"`` or ``"table"``.
-        backend: "auto", "torch" or "cpu".
+        backend: "auto", "torch", "cpu" or "cuda".
 
     Raises:
         InvalidInput: shapes, types, names or a backend that do not fit.
@@ -83,8 +98,8 @@ def geometric_product(
     if kind not in KINDS or method not in METHODS:
         raise InvalidInput(f"kind {kind!r}, method {method!r}: expected one of {KINDS} and one of {METHODS}.")
     check_multivectors("geometric_product", alg.size, x, y)
-    chosen = _chosen("geometric_product", (x, y), backend)
-    if method == "dense" or chosen != "cpu" or (alg.n > _LOOPS_UP_TO and method == "auto"):
+    chosen = _chosen("geometric_product", kind, alg, (x, y), backend)
+    if method == "dense" or chosen == "torch" or (alg.n > _LOOPS_UP_TO and method == "auto"):
         return bilinear(alg.metric, kind, x, y, method)
     x, y = _broadcast(x, y)
     shape, flat = x.shape, (x.numel() // alg.size, 1, alg.size)
@@ -120,7 +135,7 @@ def weighted_gp(
         y: right factor.
         w: weights.
         alg: the algebra.
-        backend: "auto", "torch" or "cpu".
+        backend: "auto", "torch", "cpu" or "cuda".
 
     Raises:
         InvalidInput: shapes, types or a backend that do not fit.
@@ -132,7 +147,7 @@ def weighted_gp(
     torch.Size([5, 4, 8])
     """
     _check_channels("weighted_gp", x, y, w, alg, (x.shape[-2] if x.dim() > 1 else 0, len(alg.paths)))
-    if x.dtype in _HALF:
+    if x.dtype in _HALF and _chosen("weighted_gp", "weighted", alg, (x, y, w), backend) != "cuda":
         return weighted_gp(x.float(), y.float(), w.float(), alg, backend=backend).to(x.dtype)
     x, y = _broadcast(x, y)
     flat = (math.prod(x.shape[:-2]), x.shape[-2], alg.size)
@@ -158,7 +173,7 @@ def fc_gp(
         y: right factor.
         w: weights.
         alg: the algebra.
-        backend: "auto", "torch" or "cpu".
+        backend: "auto", "torch", "cpu" or "cuda".
 
     Raises:
         InvalidInput: shapes, types or a backend that do not fit.
@@ -199,7 +214,7 @@ def grade_squares(
         x: multivectors (..., 2^n).
         alg: the algebra.
         scalar_as_is: grade 0 is the scalar, not its square.
-        backend: "auto", "torch" or "cpu".
+        backend: "auto", "torch", "cpu" or "cuda".
 
     Raises:
         InvalidInput: shapes, types or a backend that do not fit.
@@ -210,11 +225,12 @@ def grade_squares(
     tensor([  4.,  -7., -25.])
     """
     check_multivectors("grade_squares", alg.size, x)
-    if _chosen("grade_squares", (x,), backend) != "cpu":
+    chosen = _chosen("grade_squares", "squares", alg, (x,), backend)
+    if chosen == "torch":
         found = alg.qs(x)
         return torch.cat([x[..., :1], found[..., 1:]], -1) if scalar_as_is else found
     flat = x.reshape(x.numel() // alg.size, 1, alg.size)
-    if torch.compiler.is_compiling():
+    if chosen == "cuda" or torch.compiler.is_compiling():
         found = _sum("squares", alg, "grade_squares", backend, flat, flat).view(*x.shape[:-1], alg.n + 1)
         return torch.cat([x[..., :1], found[..., 1:]], -1) if scalar_as_is else found
     return SQUARES((alg, scalar_as_is), flat).view(*x.shape[:-1], alg.n + 1)
@@ -231,7 +247,7 @@ def grade_scale(x: Tensor, scale: Tensor, alg: CliffordAlgebra, *, backend: str 
         x: multivectors (..., 2^n).
         scale: factors (..., n + 1), leading axes as those of ``x``.
         alg: the algebra.
-        backend: "auto", "torch" or "cpu".
+        backend: "auto", "torch", "cpu" or "cuda".
 
     Raises:
         InvalidInput: shapes, types or a backend that do not fit.
@@ -244,7 +260,7 @@ def grade_scale(x: Tensor, scale: Tensor, alg: CliffordAlgebra, *, backend: str 
         raise InvalidInput(
             f"grade_scale: expected {x.dtype} factors {(*x.shape[:-1], alg.n + 1)}, got {scale.dtype} {tuple(scale.shape)}."
         )
-    if _chosen("grade_scale", (x, scale), backend) != "cpu":
+    if _chosen("grade_scale", "scale", alg, (x, scale), backend) == "torch":
         return x * torch.repeat_interleave(scale, _sizes(alg, x.device), -1, output_size=alg.size)
     count = x.numel() // alg.size
     pair = x.reshape(count, 1, alg.size), scale.reshape(count, 1, alg.n + 1)

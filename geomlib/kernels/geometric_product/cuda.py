@@ -30,6 +30,7 @@ __all__ = [
     "partial",
     "refusal",
     "run",
+    "too_many_blades",
 ]
 
 Maybe = Tensor | None
@@ -43,11 +44,19 @@ _NAMES = ("g", "x", "y", "w")
 _PRODUCT: Term = ("", "x", "y", "w")
 
 
+def too_many_blades(blades: int) -> str | None:
+    """Say so if there are more than the kernels serve."""
+    if blades <= BLADES:
+        return None
+    return f"its kernels serve up to {BLADES} blades (6 generators), these multivectors have {blades}"
+
+
 @lru_cache(maxsize=1024)
 def refusal(form: Form, dtype: torch.dtype) -> str | None:
     """Say why a form is not served; None if it is."""
-    if max(form.sizes[1:]) > BLADES:
-        return f"its kernels serve up to {BLADES} blades (6 generators), these multivectors have {max(form.sizes[1:])}"
+    too_many = too_many_blades(max(form.sizes[1:]))
+    if too_many is not None:
+        return too_many
     size = arithmetic(dtype).itemsize
     roles = "gxy" if form.unit else ROLES
     for k, role in enumerate(roles):

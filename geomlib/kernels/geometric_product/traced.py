@@ -11,6 +11,7 @@ from torch import Tensor
 
 from geomlib.algebra.clifford import CliffordAlgebra
 from geomlib.kernels import dispatch
+from geomlib.kernels.geometric_product import cuda
 from geomlib.kernels.geometric_product.operation import Served
 from geomlib.kernels.geometric_product.plan import (
     Form,
@@ -21,7 +22,7 @@ from geomlib.kernels.geometric_product.plan import (
     weighted_form,
 )
 
-__all__ = ["FORMS", "traced_form"]
+__all__ = ["FORMS", "form_of", "traced_form"]
 
 _ROLES = "gxyw"
 #: Forms by name; other names are products of blades.
@@ -33,10 +34,14 @@ FORMS: dict[str, Callable[[CliffordAlgebra], Form]] = {
 }
 
 
+def form_of(kind: str, alg: CliffordAlgebra) -> Form:
+    """Return a form by its name."""
+    return FORMS[kind](alg) if kind in FORMS else product_form(alg, kind)
+
+
 @lru_cache(maxsize=256)
 def _form_of(kind: str, metric: str) -> Form:
-    alg = CliffordAlgebra(metric=[int(m) for m in metric.split(",")])
-    return FORMS[kind](alg) if kind in FORMS else product_form(alg, kind)
+    return form_of(kind, CliffordAlgebra(metric=[int(m) for m in metric.split(",")]))
 
 
 @torch.library.custom_op("geomlib::multivector_form", mutates_args=())
@@ -48,8 +53,13 @@ def _partial(
     given = {
         r: t.contiguous() for r, t in zip(_ROLES, (g, x, y, w), strict=True) if t is not None and r != role
     }
-    chosen = dispatch.choose("multivector_form", tuple(given.values()), None)
-    return Served(_form_of(kind, metric), loops=chosen == "cpu").partial(role, given)
+    form, tensors = _form_of(kind, metric), tuple(given.values())
+    chosen = dispatch.choose(
+        "multivector_form", tensors, None, cuda=lambda: cuda.refusal(form, tensors[0].dtype)
+    )
+    if chosen == "cuda":
+        return cuda.partial(form, role, given)
+    return Served(form, loops=chosen == "cpu").partial(role, given)
 
 
 @_partial.register_fake
