@@ -6,6 +6,8 @@ want it; rooms for tiles are given by the caller, numbers come in arrays so that
 
 from __future__ import annotations
 
+import math
+
 from geomlib.kernels.geometric_product.cpu import _accumulate, _load, _negate, _pull, _store
 from geomlib.kernels.jit import jit, jit_inline
 
@@ -80,18 +82,21 @@ def _squares(x, ends, sign, limits, width, m, q):
 
 
 @jit_inline
-def _lengths(q, limits, count, length, slope):
-    """Put (q^2 + e^2)^(1/4), and twice its derivative, which is zero where the form was capped."""
-    most, small, one, zero = limits[1], limits[2], limits[3], limits[3] - limits[3]
+def _lengths(q, limits, count, length):
+    """Put (q^2 + e^2)^(1/4); a square that would overflow needs no e."""
+    small, large = limits[2], limits[6]
     for c in range(count):
         v = abs(q[c])
-        big = small if v < small else v
-        low = v if v < small else small
-        r = low / big
-        h = big * (one + r * r) ** 0.5
-        root = h**0.5
-        length[c] = root
-        slope[c] = (q[c] / h) / root if v < most else zero
+        length[c] = math.sqrt(v if v > large else math.sqrt(v * v + small))
+
+
+@jit_inline
+def _length_slopes(q, length, limits, count, slope):
+    """Put twice the derivative of the length, which is zero where the form was capped."""
+    most, one, zero = limits[1], limits[3], limits[3] - limits[3]
+    for c in range(count):
+        inverse = one / length[c]
+        slope[c] = ((q[c] * inverse) * inverse) * inverse if abs(q[c]) < most else zero
 
 
 @jit_inline
@@ -140,7 +145,7 @@ def _normalise_slopes(gy, y, ends, sign, share, limits, width, m, length, slope,
 @jit
 def steerable(
     first, group, term, start, stop, lane, channels, ends, sign, limits, mixed, normed, x, linear, share, w, out,
-    size, total, wide, width, tx, ty, tn, to, tq, tl, ts,
+    size, total, wide, width, tx, ty, tn, to, tq, tl,
 ):  # fmt: skip
     """Write ``(left + product of x and normalised right) / sqrt 2``, or the product where nothing is mixed in."""
     zero = limits[3] - limits[3]
@@ -152,7 +157,7 @@ def steerable(
         _cut_in(linear, size, total, wide, wide - channels, channels, r, m, width, ty)
         if normed:
             _squares(ty, ends, sign, limits, width, m, tq)
-            _lengths(tq, limits, (ends.shape[0] - 1) * width, tl, ts)
+            _lengths(tq, limits, (ends.shape[0] - 1) * width, tl)
             _normalise(ty, ends, share[lane[n]], limits, width, m, tl, tq, tn)
         for c in range(size * width):
             to[c] = zero
@@ -181,7 +186,8 @@ def steerable_slopes(
         _cut_in(right, size, 1, lanes, 0, lanes, r, m, width, ty)
         if normed:
             _squares(ty, ends, sign, limits, width, m, tq)
-            _lengths(tq, limits, (ends.shape[0] - 1) * width, tl, ts)
+            _lengths(tq, limits, (ends.shape[0] - 1) * width, tl)
+            _length_slopes(tq, tl, limits, (ends.shape[0] - 1) * width, ts)
             _normalise(ty, ends, share[lane[n]], limits, width, m, tl, tq, tn)
         else:
             for c in range(size * width):
@@ -209,31 +215,32 @@ def steerable_slopes(
 
 
 @jit_inline
-def _invariants(x, ends, sign, limits, rooted, width, m, q, length, slope):
+def _invariants(x, ends, sign, limits, rooted, width, m, q, u):
     """Put the scalar itself, then the quadratic forms of the other grades or the lengths."""
-    most = limits[1]
+    most, count = limits[1], (ends.shape[0] - 1) * width
     _squares(x, ends, sign, limits, width, m, q)
     if rooted:
-        _lengths(q, limits, (ends.shape[0] - 1) * width, length, slope)
-        for c in range((ends.shape[0] - 1) * width):
-            q[c] = length[c]
+        _lengths(q, limits, count, u)
+    else:
+        for c in range(count):
+            u[c] = q[c]
     for c in range(m):
         v = x[c]
         v = most if v > most else v
-        q[c] = -most if v < -most else v
+        u[c] = -most if v < -most else v
 
 
 @jit
-def invariants(start, stop, lane, ends, sign, limits, rooted, x, a, b, v, size, total, width, tx, tq, tl, ts):
+def invariants(start, stop, lane, ends, sign, limits, rooted, x, a, b, v, size, total, width, tx, tq, tu):
     """Write ``a u + b`` for the invariants u of every grade, (grades, rows)."""
     for n in range(start.shape[0]):
         r, m = start[n], stop[n] - start[n]
         an, bn = a[lane[n]], b[lane[n]]
         _load(x[r * size : (r + m) * size], size, width, m, tx)
-        _invariants(tx, ends, sign, limits, rooted, width, m, tq, tl, ts)
+        _invariants(tx, ends, sign, limits, rooted, width, m, tq, tu)
         for g in range(ends.shape[0] - 1):
             p = g * width
-            u, to = tq[p : p + m], v[g * total + r : g * total + r + m]
+            u, to = tu[p : p + m], v[g * total + r : g * total + r + m]
             by, plus = an[p : p + m], bn[p : p + m]
             for c in range(m):
                 to[c] = by[c] * u[c] + plus[c]
@@ -257,7 +264,7 @@ def gate(start, stop, ends, s, x, out, size, total, width, tx, to):
 @jit
 def gate_slopes(
     start, stop, lane, ends, sign, limits, rooted, s, slope, x, g, a, gx, ga, gb, size, total, width,
-    tx, tg, to, tq, tl, ts, room,
+    tx, tg, to, tq, tu, ts, room,
 ):  # fmt: skip
     """Write the gradient by x, from the gates, their slopes and the cotangent, and add those by a and b."""
     zero, top, most = limits[3] - limits[3], limits[0], limits[1]
@@ -266,10 +273,12 @@ def gate_slopes(
         an, gan, gbn = a[lane[n]], ga[lane[n]], gb[lane[n]]
         _load(x[r * size : (r + m) * size], size, width, m, tx)
         _load(g[r * size : (r + m) * size], size, width, m, tg)
-        _invariants(tx, ends, sign, limits, rooted, width, m, tq, tl, ts)
+        _invariants(tx, ends, sign, limits, rooted, width, m, tq, tu)
+        if rooted:
+            _length_slopes(tq, tu, limits, (ends.shape[0] - 1) * width, ts)
         for k in range(ends.shape[0] - 1):
             p = k * width
-            u, d, by = tq[p : p + m], ts[p : p + m], room[:m]
+            u, d, by = tu[p : p + m], ts[p : p + m], room[:m]
             f, e = s[k * total + r : k * total + r + m], slope[k * total + r : k * total + r + m]
             ak, gak, gbk = an[p : p + m], gan[p : p + m], gbn[p : p + m]
             for c in range(m):

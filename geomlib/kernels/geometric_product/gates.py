@@ -22,22 +22,37 @@ __all__ = ["GATES", "INVARIANTS", "grade_gate"]
 INVARIANTS = ("mag2", "norm")
 
 
+@dataclass(frozen=True)
+class _Function:
+    """A gate in differentiable torch; the gate in place; and the gate and its slope, of which one is in place."""
+
+    value: Callable[[Tensor], Tensor]
+    value_: Callable[[Tensor], Tensor]
+    pair_: Callable[[Tensor], tuple[Tensor, Tensor]]
+
+
+def _sigmoid_pair_(v: Tensor) -> tuple[Tensor, Tensor]:
+    s = v.sigmoid_()
+    return s, torch.addcmul(s, s, s, value=-1)
+
+
 def _normal(v: Tensor) -> Tensor:
     return 0.5 * torch.erfc(v * -math.sqrt(0.5))
 
 
-def _sigmoid_slope(v: Tensor, s: Tensor) -> Tensor:
-    return s * (1 - s)
+def _normal_(v: Tensor) -> Tensor:
+    return v.mul_(-math.sqrt(0.5)).erfc_().mul_(0.5)
 
 
-def _normal_slope(v: Tensor, s: Tensor) -> Tensor:
-    return torch.exp(-0.5 * v * v) * (1 / math.sqrt(2 * math.pi))
+def _normal_pair_(v: Tensor) -> tuple[Tensor, Tensor]:
+    slope = v.square().mul_(-0.5).exp_().mul_(1 / math.sqrt(2 * math.pi))
+    return _normal_(v), slope
 
 
-#: The gates of SiLU and GELU, and their slopes from the argument and the gate.
-GATES: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor, Tensor], Tensor]]] = {
-    "sigmoid": (torch.sigmoid, _sigmoid_slope),
-    "normal": (_normal, _normal_slope),
+#: The gates of SiLU and GELU.
+GATES = {
+    "sigmoid": _Function(torch.sigmoid, torch.sigmoid_, _sigmoid_pair_),
+    "normal": _Function(_normal, _normal_, _normal_pair_),
 }
 
 
@@ -53,7 +68,7 @@ def _reference(kind: _Gate, tensors: tuple[Tensor, ...]) -> Tensor:
     u = finite_squares(x, kind.alg, scalar_as_is=True)
     if kind.rooted:
         u = torch.cat([u[..., :1], smooth_root(u[..., 1:])], -1)
-    return grade_scale(x, GATES[kind.gate][0](torch.addcmul(b, a, u)), kind.alg)
+    return grade_scale(x, GATES[kind.gate].value(torch.addcmul(b, a, u)), kind.alg)
 
 
 def _arguments(kind: _Gate, tiles: Tiles, x: Tensor, a: Tensor, b: Tensor) -> Tensor:  # (n + 1, B C)
@@ -64,7 +79,7 @@ def _arguments(kind: _Gate, tiles: Tiles, x: Tensor, a: Tensor, b: Tensor) -> Te
     cpu_layers.invariants(
         tiles.start, tiles.stop, tiles.lane, table.ends, table.sign, table.limits, kind.rooted, flat(x),
         spread(tiles, a), spread(tiles, b), flat(out), kind.alg.size, total, tiles.width,
-        *room(tiles, x.dtype, kind.alg.size, count, count, count),
+        *room(tiles, x.dtype, kind.alg.size, count, count),
     )  # fmt: skip
     return out
 
@@ -75,8 +90,12 @@ def _forward(kind: _Gate, tensors: tuple[Tensor, ...]) -> Tensor:
     x, a, b = tensors
     out = torch.empty(x.shape, dtype=x.dtype)
     if x.numel():
-        tiles, size, total = tiles_of(x.shape[0], x.shape[1]), kind.alg.size, x.shape[0] * x.shape[1]
-        s = GATES[kind.gate][0](_arguments(kind, tiles, x, a, b))
+        tiles, size, total = (
+            tiles_of(x.shape[0], x.shape[1], kind.alg.size),
+            kind.alg.size,
+            x.shape[0] * x.shape[1],
+        )
+        s = GATES[kind.gate].value_(_arguments(kind, tiles, x, a, b))
         cpu_layers.gate(
             tiles.start, tiles.stop, grades(kind.alg, x.dtype).ends, flat(s), flat(x), flat(out), size, total, tiles.width,
             *room(tiles, x.dtype, size, size),
@@ -92,15 +111,17 @@ def _backward(
     x, a, b = tensors
     if not x.numel():
         return tuple(torch.zeros_like(t) for t in tensors)
-    tiles, table, count = tiles_of(x.shape[0], x.shape[1]), grades(kind.alg, x.dtype), kind.alg.n + 1
+    tiles, table, count = (
+        tiles_of(x.shape[0], x.shape[1], kind.alg.size),
+        grades(kind.alg, x.dtype),
+        kind.alg.n + 1,
+    )
     size, total = kind.alg.size, x.shape[0] * x.shape[1]
-    gate, slope = GATES[kind.gate]
-    v = _arguments(kind, tiles, x, a, b)
-    s = gate(v)
+    s, slope = GATES[kind.gate].pair_(_arguments(kind, tiles, x, a, b))
     gx = torch.empty(x.shape, dtype=x.dtype)
     ga, gb = (sums(tiles, count, x.dtype) for _ in range(2))
     cpu_layers.gate_slopes(
-        tiles.start, tiles.stop, tiles.lane, table.ends, table.sign, table.limits, kind.rooted, flat(s), flat(slope(v, s)),
+        tiles.start, tiles.stop, tiles.lane, table.ends, table.sign, table.limits, kind.rooted, flat(s), flat(slope),
         flat(x), flat(grad), spread(tiles, a), flat(gx), ga.numpy(), gb.numpy(), size, total, tiles.width,
         *room(tiles, x.dtype, size, size, size, count, count, count, 1),
     )  # fmt: skip

@@ -20,6 +20,8 @@ __all__ = ["EPS", "Grades", "finite_squares", "grades"]
 EPS = 1e-6
 #: Below this the smooth length does not fall.
 _SMALL = 1e-8
+#: From here on the form's square may overflow, and the constant is below its round-off.
+_LARGE = 1e18
 
 
 def finite_squares(
@@ -42,7 +44,7 @@ class Grades:
     """What the loops read: where grades end, signs of the form, and numbers of the type of the features.
 
     The numbers are the caps of components and of the form, the smallest length squared, one, the constant of the
-    normalisation's denominator, and the root of one half.
+    normalisation's denominator, the root of one half, and from where on a form is its own length squared.
     """
 
     ends: np.ndarray[Any, Any]
@@ -57,6 +59,6 @@ def grades(algebra: CliffordAlgebra, dtype: torch.dtype) -> Grades:
     g = grades_of(algebra.n)
     sign = np.diagonal(signs_of(algebra.metric)) * (1 - 2 * (g * (g - 1) // 2 % 2))
     component, form = _limits(algebra, dtype)
-    numbers = [component if algebra.q_ else np.inf, form, _SMALL, 1.0, 1.0 + EPS, 0.5**0.5]
+    numbers = [component if algebra.q_ else np.inf, form, _SMALL**2, 1.0, 1.0 + EPS, 0.5**0.5, _LARGE]
     ends = np.cumsum([0, *algebra.grade_sizes]).astype(np.int64)
     return Grades(ends, sign.astype(kind), np.array(numbers, kind))

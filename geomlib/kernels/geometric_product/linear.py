@@ -34,7 +34,7 @@ def to_blades(x: Tensor) -> Tensor:  # (B, C, 2^n) -> (2^n, B, C)
     rows, channels, size = x.shape
     out = torch.empty(size, rows, channels, dtype=x.dtype)
     if x.numel():
-        tiles = tiles_of(rows * channels, 1)
+        tiles = tiles_of(rows * channels, 1, size, unit=True)
         cpu_layers.to_blades(tiles.start, tiles.stop, flat(x), flat(out), size, rows * channels)
     return out
 
@@ -46,7 +46,7 @@ def from_blades(x: Tensor) -> Tensor:  # (2^n, B, C) -> (B, C, 2^n)
     size, rows, channels = x.shape
     out = torch.empty(rows, channels, size, dtype=x.dtype)
     if x.numel():
-        tiles = tiles_of(rows * channels, 1)
+        tiles = tiles_of(rows * channels, 1, size, unit=True)
         cpu_layers.from_blades(tiles.start, tiles.stop, flat(x), flat(out), size, rows * channels)
     return out
 
@@ -69,7 +69,7 @@ def of_grades(
 ) -> Tensor:  # (2^n, B, D), (2^n, B, C) -> (D, C, n + 1)
     """Return the gradient of one matrix per grade."""
     pairs = zip(g.split(alg.grade_sizes), x.split(alg.grade_sizes), strict=True)
-    return torch.stack([a.flatten(0, 1).mT @ b.flatten(0, 1) for a, b in pairs], -1)
+    return torch.stack([(b.flatten(0, 1).mT @ a.flatten(0, 1)).mT for a, b in pairs], -1)
 
 
 def _reference(alg: CliffordAlgebra, tensors: tuple[Tensor, ...]) -> Tensor:

@@ -79,14 +79,18 @@ def _forward(layer: _Layer, tensors: tuple[Tensor, ...]) -> Tensor:
     linear = torch.bmm(major, _matrices(layer, right, left).mT)
     if bias is not None:
         linear[0, :, :channels] += bias[0, :, 0]
-    tiles, groups, table = tiles_of(rows, channels), weighted_form(alg).groups("gxy"), grades(alg, x.dtype)
+    tiles, groups, table = (
+        tiles_of(rows, channels, size),
+        weighted_form(alg).groups("gxy"),
+        grades(alg, x.dtype),
+    )
     share = spread(tiles, torch.zeros_like(w[:, :1]) if a is None else torch.sigmoid(a))
     grade = alg.n + 1
     cpu_layers.steerable(
         groups.first, groups.group, groups.term, tiles.start, tiles.stop, tiles.lane, channels,
         table.ends, table.sign, table.limits, layer.mixed, layer.normed, flat(major), flat(linear), share,
         spread(tiles, w), flat(out), size, rows, linear.shape[2], tiles.width,
-        *room(tiles, x.dtype, 2 * size, size, size, size, grade, grade, grade),
+        *room(tiles, x.dtype, 2 * size, size, size, size, grade, grade),
     )  # fmt: skip
     return out
 
@@ -103,7 +107,7 @@ def _backward(
     major, form, tiles, table = (
         to_blades(x),
         weighted_form(alg),
-        tiles_of(rows, channels),
+        tiles_of(rows, channels, size),
         grades(alg, x.dtype),
     )
     image = torch.bmm(major, by_blade(right, alg).mT)

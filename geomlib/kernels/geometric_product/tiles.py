@@ -43,20 +43,21 @@ class Tiles:
     chunks: int
 
 
-#: Lanes of a tile: wide enough to hide the tables, while the tiles of n = 5 stay in the second cache (measured).
-_LANES = 128
+#: Lanes of a tile, and numbers of one factor: wide enough to hide the tables, while tiles stay in the second cache (measured).
+_LANES, _NUMBERS = 128, 4096
 
 
 @lru_cache(maxsize=256)
-def tiles_of(rows: int, channels: int, unit: bool = False) -> Tiles:
-    """Return the tiles of rows of channels; ``unit`` where no channel has numbers of its own."""
-    if unit or channels <= _LANES:
+def tiles_of(rows: int, channels: int, size: int, unit: bool = False) -> Tiles:
+    """Return the tiles of rows of channels of ``size`` blades; ``unit`` where no channel has numbers of its own."""
+    lanes = max(_LANES, _NUMBERS // size)
+    if unit or channels <= lanes:
         chunk = 1 if unit else max(channels, 1)
-        width = _LANES // chunk * chunk
+        width = min(lanes // chunk * chunk, max(rows * channels, 1))
         start = np.arange(0, rows * channels, width, dtype=np.int64)
         stop = np.minimum(start + width, rows * channels)
         return Tiles(start, stop, np.zeros_like(start), width, chunk, 1)
-    chunks = -(-channels // _LANES)
+    chunks = -(-channels // lanes)
     chunk = -(-channels // chunks)
     first = np.arange(chunks, dtype=np.int64) * chunk
     last = np.minimum(first + chunk, channels)
@@ -66,7 +67,7 @@ def tiles_of(rows: int, channels: int, unit: bool = False) -> Tiles:
 
 
 def _for(form: Form, x: Tensor) -> Tiles:
-    return tiles_of(x.shape[0], x.shape[1], form.unit)
+    return tiles_of(x.shape[0], x.shape[1], form.sizes[1], form.unit)
 
 
 def spread(tiles: Tiles, w: Tensor) -> Any:  # (C, P) -> (chunks, P * width)
