@@ -25,6 +25,7 @@ __all__ = [
     "held_blades",
     "label",
     "rows_symmetry",
+    "rows_symmetry_of",
     "shaken",
     "symmetry_of",
 ]
@@ -138,7 +139,12 @@ def symmetry_of(algebra: CliffordAlgebra) -> Symmetry:
 
 def rows_symmetry() -> Symmetry:
     """Return the symmetry of a layer of learned templates: it treats rows alike, and no more."""
-    return Symmetry("S_n", inputs={"x": "node:inv"}, outputs="node:inv")
+    return rows_symmetry_of("x")
+
+
+def rows_symmetry_of(name: str) -> Symmetry:
+    """Return the same for another name of the input."""
+    return Symmetry("S_n", inputs={name: "node:inv"}, outputs="node:inv")
 
 
 def shaken(layer: M, generator: torch.Generator) -> M:

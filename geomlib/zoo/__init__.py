@@ -15,16 +15,23 @@ if TYPE_CHECKING:
     from geomlib.zoo.cgenn_o3 import CGENNO3
     from geomlib.zoo.cgenn_o5 import CGENNO5
     from geomlib.zoo.gaanet import GAANet
+    from geomlib.zoo.gca_gnn import GCAGNN
+    from geomlib.zoo.gca_mlp import GCAMLP
+    from geomlib.zoo.gca_unet import GCAResNet, GCAUNet
     from geomlib.zoo.tensornet import TensorNet
 
 __all__ = [
     "CGENNO3",
     "CGENNO5",
+    "GCAGNN",
+    "GCAMLP",
     "CGENNHull",
     "CGENNLorentz",
     "CGENNNBody",
     "CapturedPotential",
     "GAANet",
+    "GCAResNet",
+    "GCAUNet",
     "TensorNet",
     "create_model",
     "list_models",
@@ -41,6 +48,10 @@ _LAZY = {
     "CGENNO5": "cgenn_o5",
     "CapturedPotential": "captured",
     "GAANet": "gaanet",
+    "GCAGNN": "gca_gnn",
+    "GCAMLP": "gca_mlp",
+    "GCAResNet": "gca_unet",
+    "GCAUNet": "gca_unet",
     "TensorNet": "tensornet",
 }
 

@@ -29,6 +29,10 @@ _MODULES = {
     "cgenn_o5": "geomlib.zoo.cgenn_o5",
     "csmpn": "geomlib.zoo.csmpn",
     "gaanet": "geomlib.zoo.gaanet",
+    "gca_gnn": "geomlib.zoo.gca_gnn",
+    "gca_mlp": "geomlib.zoo.gca_mlp",
+    "gca_resnet": "geomlib.zoo.gca_unet",
+    "gca_unet": "geomlib.zoo.gca_unet",
     "tensornet": "geomlib.zoo.tensornet",
 }
 _CLASSES: dict[str, type[nn.Module]] = {}

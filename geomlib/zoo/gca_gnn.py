@@ -1,0 +1,132 @@
+r"""GCA-GNN: the next frames of moving points, from messages of learned motions."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from geomlib.algebra.symmetry import Symmetry
+from geomlib.errors import InvalidInput
+from geomlib.layers._multivectors import rows_symmetry_of, shaken
+from geomlib.layers.group_action_network import GroupActionMessagePassing
+from geomlib.zoo._motion import BLADES, checked_blades, coordinates_of, points_of
+from geomlib.zoo._samples import check_samples, complete_graph
+from geomlib.zoo.registry import register_model
+
+__all__ = ["GCAGNN"]
+
+
+@register_model("gca_gnn")
+class GCAGNN(nn.Module):
+    r"""Predict the next frames of some points by :class:`~geomlib.layers.GroupActionMessagePassing` between all of them.
+
+    A node is a point whose channels are its frames, points of the projective algebra Cl(3,0,1); the last step gives a channel
+    per frame to predict, whose trivectors hold the displacement since the last frame:
+
+    .. math:: \hat x_i(T + t) = x_i(T) + \mathrm{coordinates}(h_i)_t
+
+    **Group** permutations of samples, and of points within each; the motions are learned templates, so a turned input does not
+    give a turned output. **Shapes** ``pos`` (B, frames_in, points, 3) to (B, frames_out, points, 3), any number of points.
+
+    Args:
+        frames_in: frames that are given.
+        frames_out: frames to predict.
+        channels: of nodes between steps.
+        message_channels: of messages.
+        hidden: channels within the networks of each step.
+        layers: gates of each network.
+        steps: of message passing.
+        agg: of the gates, as in :class:`~geomlib.layers.MVAct`.
+        blades: ``"points"`` for features of trivectors; ``"coordinates"`` without their e123; ``"all"`` for all 16 blades,
+            whose others stay zero: the same function as of trivectors, slower, with more weights.
+        displacement: predict displacements from the last frame; otherwise positions.
+        e123_init: of the layers; 0 with ``overwrite=True`` is the authors' code, whose last layer never learns translations,
+            and none of whose layers does on coordinates.
+        overwrite: of the layers.
+        renormalize: of the layers.
+
+    With ``blades="all"``, 64 channels, hidden 128 and four steps, there are 1,512,268 weights.
+
+    Raises:
+        InvalidInput: options that do not fit; wrong shapes or types at the call.
+
+    Source: Ruhe, Gupta, de Keninck, Welling and Brandstetter, *Geometric Clifford algebra networks*, arXiv 2302.06594.
+
+    >>> GCAGNN(channels=4, message_channels=4, hidden=8, steps=2)(torch.randn(5, 4, 3, 3)).shape
+    torch.Size([5, 4, 3, 3])
+    """
+
+    def __init__(
+        self,
+        frames_in: int = 4,
+        frames_out: int = 4,
+        channels: int = 64,
+        message_channels: int = 64,
+        hidden: int = 128,
+        layers: int = 1,
+        steps: int = 4,
+        agg: str = "linear",
+        blades: str = "points",
+        displacement: bool = True,
+        e123_init: float = 1.0,
+        overwrite: bool = False,
+        renormalize: bool = False,
+    ) -> None:
+        super().__init__()
+        checked_blades("GCAGNN", blades, frames_in=frames_in, frames_out=frames_out)
+        if steps < 1:
+            raise InvalidInput(f"GCAGNN: steps={steps}, expected 1 or more.")
+        self._options = {
+            "frames_in": frames_in, "frames_out": frames_out, "channels": channels,
+            "message_channels": message_channels, "hidden": hidden, "layers": layers, "steps": steps, "agg": agg,
+            "blades": blades, "displacement": displacement, "e123_init": float(e123_init), "overwrite": overwrite,
+            "renormalize": renormalize,
+        }  # fmt: skip
+        self.frames_in, self.frames_out = frames_in, frames_out
+        self.blades, self.displacement = blades, displacement
+        widths = [frames_in, *[channels] * (steps - 1), frames_out]
+        self.layers = nn.ModuleList(
+            GroupActionMessagePassing(
+                a, message_channels, b, hidden, layers, agg, blades=BLADES[blades],
+                e123_init=e123_init, overwrite=overwrite, renormalize=renormalize,
+            )
+            for a, b in itertools.pairwise(widths)
+        )  # fmt: skip
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """Everything needed to build the model again: ``create_model(**model.config)``."""
+        return {"name": "gca_gnn", **self._options}
+
+    def forward(self, pos: Tensor) -> Tensor:  # (B, frames_in, points, 3) -> (B, frames_out, points, 3)
+        """Return the next frames.
+
+        Raises:
+            InvalidInput: shapes or types that do not fit.
+        """
+        check_samples("GCAGNN", "pos", pos, (None, self.frames_in, None, 3), next(self.parameters()))
+        samples, _, points, _ = pos.shape
+        edges = complete_graph(samples, points, pos.device)
+        h = points_of(pos.transpose(1, 2).flatten(0, 1), self.blades)
+        for layer in self.layers:
+            h = layer(h, edges)
+        found = coordinates_of(h, self.blades).view(samples, points, self.frames_out, 3).transpose(1, 2)
+        return pos[:, -1:] + found if self.displacement else found
+
+    @property
+    def symmetry(self) -> Symmetry:
+        """Permutations of samples."""
+        return rows_symmetry_of("pos")
+
+    @classmethod
+    def example(cls, generator: torch.Generator) -> tuple[GCAGNN, dict[str, Any]]:
+        """Return a small instance and three samples."""
+        model = cls(frames_out=2, channels=3, message_channels=4, hidden=6, steps=2)
+        return shaken(model, generator), {"pos": torch.randn(3, 4, 4, 3, generator=generator)}
+
+    def extra_repr(self) -> str:
+        """Return the number of weights."""
+        return f"{sum(p.numel() for p in self.parameters()):,} weights, blades={self.blades!r}"
