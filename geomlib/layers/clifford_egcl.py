@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from geomlib.algebra.clifford import CliffordAlgebra
 from geomlib.algebra.symmetry import Symmetry
 from geomlib.errors import InvalidInput
+from geomlib.kernels.geometric_product.linear import grade_linear
 from geomlib.layers._features import checked_edges
 from geomlib.layers._multivectors import checked, checked_sizes, label
 from geomlib.layers.cemlp import CEMLP
@@ -93,8 +94,6 @@ class CliffordEGCL(nn.Module):
         self.algebra, self.in_channels, self.out_channels = algebra, in_channels, out_channels
         self.edge_channels, self.node_channels = edge_channels, node_channels
         self.aggregation, self.receiver, self.residual = aggregation, receiver, residual
-        self.register_buffer("grades", torch.tensor(algebra.grades), persistent=False)
-        self.grades: Tensor
         self.edge_model = CEMLP(
             algebra, in_channels + edge_channels, hidden_channels, out_channels, n_layers, normalization_init, safe=safe
         )  # fmt: skip
@@ -124,15 +123,28 @@ class CliffordEGCL(nn.Module):
             )
         self._check_attributes("edge_attr", edge_attr, self.edge_channels, edge_index.shape[-1], weight)
         self._check_attributes("node_attr", node_attr, self.node_channels, x.shape[0], weight)
-        ends = checked_edges(edge_index, x.shape[0], x.shape[0])
-        sender, receiver = ends if self.receiver == "target" else ends[::-1]
+        edge_index = torch.stack(checked_edges(edge_index, x.shape[0], x.shape[0]))
+        if edge_weight is not None and (
+            edge_weight.shape != edge_index.shape[1:] or edge_weight.dtype != x.dtype
+        ):
+            raise InvalidInput(
+                f"CliffordEGCL: `edge_weight` is {edge_weight.dtype} {tuple(edge_weight.shape)}, expected one {x.dtype} "
+                f"number per edge, ({edge_index.shape[1]},)."
+            )
+        return self.propagate(x, edge_index, edge_attr, node_attr, edge_weight)
+
+    def propagate(
+        self,
+        x: Tensor,  # (N, in, 2^n)
+        edge_index: Tensor,  # (2, E)
+        edge_attr: Tensor | None = None,  # (E, edge_channels, 2^n)
+        node_attr: Tensor | None = None,  # (N, node_channels, 2^n)
+        edge_weight: Tensor | None = None,  # (E,)
+    ) -> Tensor:  # (N, out, 2^n)
+        """Return what calling the layer returns, of arguments that are known to fit: a graph that the caller has made."""
+        sender, receiver = edge_index if self.receiver == "target" else edge_index.flip(0)
         messages = self._messages(x, sender, receiver, edge_attr)
         if edge_weight is not None:
-            if edge_weight.shape != receiver.shape or edge_weight.dtype != x.dtype:
-                raise InvalidInput(
-                    f"CliffordEGCL: `edge_weight` is {edge_weight.dtype} {tuple(edge_weight.shape)}, expected one {x.dtype} "
-                    f"number per edge, ({receiver.shape[0]},)."
-                )
             messages = messages * edge_weight[:, None, None]
         found = messages.new_zeros(x.shape[0], *messages.shape[1:]).index_add(0, receiver, messages)
         if self.aggregation == "mean":
@@ -146,14 +158,13 @@ class CliffordEGCL(nn.Module):
         """Return the network of differences; its first map commutes with them, and acts on nodes."""
         first, *others = cast("list[nn.Sequential]", list(self.edge_model.layers))
         linear, *rest = first
-        linear = cast(MVLinear, linear)
-        w = linear.weight.index_select(2, self.grades)
-        nodes = _mix(x, w[:, : self.in_channels])
+        weight, bias = cast(MVLinear, linear).weight, cast(MVLinear, linear).bias
+        nodes = grade_linear(x, weight[:, : self.in_channels], None, self.algebra)
         y = nodes.index_select(0, receiver) - nodes.index_select(0, sender)
         if edge_attr is not None:
-            y = y + _mix(edge_attr, w[:, self.in_channels :])
-        if linear.bias is not None:
-            y = y + nn.functional.pad(linear.bias, (0, self.algebra.size - 1))
+            y = y + grade_linear(edge_attr, weight[:, self.in_channels :], bias, self.algebra)
+        elif bias is not None:
+            y = y + nn.functional.pad(bias, (0, self.algebra.size - 1))
         for layer in (*rest, *others):
             y = layer(y)
         return y
@@ -187,7 +198,7 @@ class CliffordEGCL(nn.Module):
     def example(cls, generator: torch.Generator) -> tuple[CliffordEGCL, dict[str, Any]]:
         """Return an instance and one set of inputs."""
         algebra = CliffordAlgebra(3)
-        layer = cls(algebra, 3, 4, 3, edge_channels=2, node_channels=1)
+        layer = cls(algebra, 3, 4, 3, edge_channels=2, node_channels=1, n_layers=1)
         inputs = {
             "x": torch.randn(5, 3, 8, generator=generator),
             "edge_index": torch.randint(0, 5, (2, 9), generator=generator),
@@ -200,7 +211,3 @@ class CliffordEGCL(nn.Module):
     def extra_repr(self) -> str:
         """Return the group, the channels and the aggregation."""
         return f"{label(self.algebra)}, {self.in_channels} -> {self.out_channels}, {self.aggregation} at the {self.receiver}"
-
-
-def _mix(x: Tensor, weight: Tensor) -> Tensor:  # (rows, in, 2^n), (out, in, 2^n) -> (rows, out, 2^n)
-    return torch.einsum("rij,oij->roj", x, weight)

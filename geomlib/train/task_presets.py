@@ -8,6 +8,28 @@ __all__ = ["TASK_PRESETS"]
 
 #: Task, then model, then settings; "model" holds options of the architecture.
 TASK_PRESETS: dict[str, dict[str, dict[str, Any]]] = {
+    "charged_nbody": {
+        "cgenn_nbody": {
+            "steps": 4000, "batch_size": 32, "lr": 4e-3, "warmup": 60, "weight_decay": 1e-4, "val_size": 500, "val_every": 3,
+        },
+    },
+    "gravity_nbody": {
+        "cgenn_nbody": {"steps": 3000, "batch_size": 32, "lr": 3e-3, "warmup": 60, "val_size": 500},
+    },
+    "hull5": {
+        "cgenn_hull": {"steps": 4000, "batch_size": 64, "lr": 3e-3, "warmup": 60, "val_size": 1024},
+    },
+    "hull5_8": {
+        "cgenn_hull": {
+            "steps": 4000, "batch_size": 64, "lr": 3e-3, "warmup": 60, "val_size": 1024, "model": {"points": 8},
+        },
+    },
+    "o3_volume": {
+        "cgenn_o3": {"steps": 8000, "batch_size": 128, "lr": 5e-3, "warmup": 60, "val_size": 1024},
+    },
+    "o5_regression": {
+        "cgenn_o5": {"steps": 8000, "batch_size": 64, "lr": 2e-3, "warmup": 60, "val_size": 1024},
+    },
     "nacl": {
         "gaanet": {
             "steps": 1500, "batch_size": 32, "lr": 2e-3, "warmup": 50, "weight_decay": 1e-4,

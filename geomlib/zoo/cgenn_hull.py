@@ -95,7 +95,7 @@ class CGENNHull(nn.Module):
     @classmethod
     def example(cls, generator: torch.Generator) -> tuple[CGENNHull, dict[str, Any]]:
         """Return a small instance and three samples."""
-        return cls(points=7, dim=4, hidden=4, layers=2), {"pos": torch.randn(3, 7, 4, generator=generator)}
+        return cls(points=6, dim=4, hidden=4, layers=1), {"pos": torch.randn(3, 6, 4, generator=generator)}
 
     def extra_repr(self) -> str:
         """Return the number of weights."""

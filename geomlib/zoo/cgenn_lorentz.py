@@ -2,7 +2,8 @@ r"""CGENN for jets: four-momenta of particles to classes."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -102,8 +103,8 @@ class CGENNLorentz(nn.Module):
         h = self.embedding(h)
         both = there[edges[0]] * there[edges[1]]
         pair = nn.functional.pad(pair[..., None], (0, 15))
-        for layer in self.layers:
-            h = layer(h, edges, pair, edge_weight=both)
+        for layer in cast(Iterable[CliffordEGCL], self.layers):
+            h = layer.propagate(h, edges, pair, edge_weight=both)
         scalars = (h[..., 0] * there[:, None]).unflatten(0, (samples, n)).sum(1)
         return self.mlp(scalars / there.view(samples, n).sum(1, keepdim=True).clamp(min=1))
 
@@ -119,7 +120,7 @@ class CGENNLorentz(nn.Module):
         p = torch.randn(3, 5, 3, generator=generator)
         energy = (9 + p.square().sum(-1, keepdim=True)).sqrt()
         mask = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 1, 0], [1, 1, 1, 0, 0]], dtype=torch.bool)
-        return cls(hidden=4, layers=2), {"momenta": torch.cat([energy, p], -1), "mask": mask}
+        return cls(hidden=4, layers=1), {"momenta": torch.cat([energy, p], -1), "mask": mask}
 
     def extra_repr(self) -> str:
         """Return the number of weights."""

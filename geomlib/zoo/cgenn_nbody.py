@@ -2,7 +2,8 @@ r"""CGENN for particles that move: positions, velocities and charges to later po
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -89,8 +90,8 @@ class CGENNNBody(nn.Module):
         )
         h = self.embedding(h)
         pair = nn.functional.pad((q[edges[0]] * q[edges[1]])[:, None, None], (0, 7))
-        for layer in self.layers:
-            h = layer(h, edges, pair)
+        for layer in cast(Iterable[CliffordEGCL], self.layers):
+            h = layer.propagate(h, edges, pair)
         return pos + self.projection(h)[:, 0, 1:4].view_as(pos)
 
     @property
@@ -107,7 +108,7 @@ class CGENNNBody(nn.Module):
             "vel": torch.randn(3, 4, 3, generator=generator),
             "charge": torch.randn(3, 4, generator=generator).sign(),
         }
-        return cls(hidden=6, layers=2), inputs
+        return cls(hidden=4, layers=1), inputs
 
     def extra_repr(self) -> str:
         """Return the number of weights."""

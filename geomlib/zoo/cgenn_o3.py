@@ -77,7 +77,7 @@ class CGENNO3(nn.Module):
     @classmethod
     def example(cls, generator: torch.Generator) -> tuple[CGENNO3, dict[str, Any]]:
         """Return a small instance and four samples."""
-        return cls(hidden=4, layers=3), {"pos": torch.randn(4, 3, 3, generator=generator)}
+        return cls(hidden=4), {"pos": torch.randn(4, 3, 3, generator=generator)}
 
     def extra_repr(self) -> str:
         """Return the number of weights."""

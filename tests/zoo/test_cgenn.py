@@ -61,9 +61,9 @@ def test_numbers_of_weights_are_those_of_the_paper(name, options, count):
 @pytest.mark.parametrize(
     "model",
     [
-        lambda: CGENNHull(7, 4, 4, 2, released=True),
-        lambda: CGENNO3(4, released=True),
-        lambda: CGENNNBody(6, 2, released=True),
+        lambda: CGENNHull(6, 4, 4, 2, released=True),
+        lambda: CGENNO3(3, released=True),
+        lambda: CGENNNBody(4, 1, released=True),
     ],
 )
 def test_released_forms_are_exact(model):
