@@ -330,7 +330,7 @@ class GeometricAttention(nn.Module):
     @classmethod
     def example(cls, generator: torch.Generator) -> tuple[GeometricAttention, dict[str, Any]]:
         """Return an instance and one set of inputs."""
-        layer = cls(6, rank=3, output="both", reduce=False, invariant_mode="full", covariant_mode="full")
+        layer = cls(6, rank=2, output="both", reduce=False, invariant_mode="full", covariant_mode="full")
         with torch.no_grad():
             for p in layer.parameters():
                 p.add_(0.1 * torch.randn(p.shape, generator=generator, dtype=p.dtype))
