@@ -10,10 +10,12 @@ from geomlib import InvalidInput
 from geomlib.kernels import gaunt
 from geomlib.kernels.gaunt import SignalProduct
 from geomlib.kernels.geometric_product.traced import traced_form
+from geomlib.kernels.harmonics import operators
 
 SIGNALS = SignalProduct("gaunt", (0, 1), (0, 1), (0, 1, 2), channels=2)
 OPERATORS = {
     "multivectors": (lambda x: traced_form("gp", (1, 1, 1), x[:, None], x[:, None]), 8),
+    "harmonics": (lambda x: operators._value(x[:, :3], (0, 1, 2), True, "component", ""), 8),
     "signals": (lambda x: gaunt._operator(x, x, SIGNALS.key, "sparse", ""), 8),
 }
 

@@ -8,22 +8,19 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from typing import Any
 
-import torch
 from torch import Tensor
 
 from geomlib.algebra.irreps import Irreps
 from geomlib.algebra.irreps import spherical_harmonics as reference
 from geomlib.algebra.irreps.harmonics import check_harmonics, degrees_of
-from geomlib.kernels.arrays import array, room
-from geomlib.kernels.differentiable import FusedOperation
 from geomlib.kernels.dispatch import choose, traced
-from geomlib.kernels.harmonics.plan import TILE, Plan, plan_of
+from geomlib.kernels.harmonics.cuda import refusal
+from geomlib.kernels.harmonics.loops import OPERATION
+from geomlib.kernels.harmonics.operators import arranged, as_operator
+from geomlib.kernels.harmonics.plan import Plan, plan_of
 
 __all__ = ["spherical_harmonics"]
-
-Maybe = Tensor | None
 
 
 def spherical_harmonics(
@@ -41,7 +38,8 @@ def spherical_harmonics(
         x: vectors.
         normalize: evaluate at x/\|x\|.
         normalization: ``"component"``, ``"norm"`` or ``"integral"``.
-        backend: "auto", "torch" or "cpu".
+        backend: "auto", "torch", "cpu" or "cuda". Traced code notes down one operator, which chooses when it runs; after
+            "torch" it notes down the plain operations, which a compiler can join with others.
 
     Raises:
         InvalidInput: as the reference; a backend that cannot serve ``x``.
@@ -50,17 +48,21 @@ def spherical_harmonics(
     torch.Size([5, 4])
     """
     check_harmonics(x, normalization)
+    if traced(x) and backend != "torch":
+        return as_operator(tuple(degrees_of(l)), x, bool(normalize), normalization, backend)
     degrees = _degrees(l if isinstance(l, (int, str, Irreps)) else tuple(l))
-    # Traced code takes plain operators, which have derivatives of any order there too.
-    plain = not degrees or (backend != "cpu" and traced(x))
-    if plain or choose("spherical_harmonics", (x,), backend) != "cpu":
+    if not degrees or _choose(degrees, x, backend) == "torch":
         return reference(degrees, x, normalize, normalization)
-    plan, columns = _columns(degrees, bool(normalize), normalization)
+    plan = _plan(degrees, bool(normalize), normalization)
     # A view would be one more step of the backward pass, as long as the harmonics of hundreds of points.
-    out = _HARMONICS(plan, x if x.dim() == 2 else x.reshape(-1, 3))
-    if columns is not None:
-        out = out[:, columns]
+    out = OPERATION(plan, x if x.dim() == 2 else x.reshape(-1, 3))
+    if degrees != plan.degrees:
+        out = arranged(out, plan.degrees, degrees)
     return out if x.dim() == 2 else out.reshape(*x.shape[:-1], out.shape[-1])
+
+
+def _choose(degrees: tuple[int, ...], x: Tensor, backend: str | None) -> str:
+    return choose("spherical_harmonics", (x,), backend, cuda=lambda: refusal(degrees))
 
 
 @functools.lru_cache(maxsize=256)
@@ -69,64 +71,5 @@ def _degrees(l: int | tuple[int, ...] | str | Irreps) -> tuple[int, ...]:
 
 
 @functools.lru_cache(maxsize=256)
-def _columns(degrees: tuple[int, ...], normalize: bool, normalization: str) -> tuple[Plan, Tensor | None]:
-    """Return the plan of the sorted degrees, and which of its columns make up degrees in any order, repeated ones too."""
-    plan = plan_of(tuple(sorted(set(degrees))), normalize, normalization)
-    if degrees == plan.degrees:
-        return plan, None
-    start = {d: sum(2 * k + 1 for k in plan.degrees if k < d) for d in plan.degrees}
-    return plan, torch.tensor([start[d] + k for d in degrees for k in range(2 * d + 1)])
-
-
-def _reference(plan: Plan, tensors: tuple[Tensor, ...]) -> Tensor:
-    return reference(plan.degrees, tensors[0], plan.normalize, plan.normalization)
-
-
-def _forward(plan: Plan, tensors: tuple[Tensor, ...]) -> Tensor:
-    from geomlib.kernels.harmonics import cpu
-
-    (x,) = tensors
-    real, index = plan.tables(x.dtype)
-    out = torch.empty((x.shape[0], len(plan.column)), dtype=x.dtype)
-    cpu.values(real, index, array(x), out.numpy(), room(7 + plan.count, TILE, dtype=x.dtype))
-    return out
-
-
-def _backward(
-    plan: Plan, grad: Tensor, tensors: tuple[Tensor, ...], needs: tuple[bool, ...]
-) -> tuple[Maybe, ...]:
-    from geomlib.kernels.harmonics import cpu
-
-    (x,), n = tensors, plan.count
-    real, index = plan.tables(x.dtype)
-    out = torch.empty_like(x, memory_format=torch.contiguous_format)
-    cpu.slopes(
-        real, index, array(x), array(grad), out.numpy(), room(10 + 2 * n, TILE, dtype=x.dtype),
-        room(TILE, len(plan.column), dtype=x.dtype),
-    )  # fmt: skip
-    return (out,)
-
-
-def _double_backward(
-    plan: Plan,
-    tangents: tuple[Maybe, ...],
-    grad: Tensor,
-    tensors: tuple[Tensor, ...],
-    needs: tuple[bool, ...],
-) -> tuple[Maybe, ...]:
-    from geomlib.kernels.harmonics import cpu
-
-    (x,), (v,), n = tensors, tangents, plan.count
-    if v is None:
-        return None, None
-    d_grad = torch.empty((x.shape[0] if needs[0] else 0, len(plan.column)), dtype=x.dtype)
-    d_x = torch.empty((x.shape[0] if needs[1] else 0, 3), dtype=x.dtype)
-    real, index = plan.tables(x.dtype)
-    cpu.curvature(
-        real, index, array(x), array(grad), array(v), needs[0], d_grad.numpy(), needs[1], d_x.numpy(),
-        room(19 + 3 * n, TILE, dtype=x.dtype), room(TILE, len(plan.column), dtype=x.dtype),
-    )  # fmt: skip
-    return d_grad, d_x
-
-
-_HARMONICS = FusedOperation(_reference, _forward, _backward, _double_backward)
+def _plan(degrees: tuple[int, ...], normalize: bool, normalization: str) -> Plan:
+    return plan_of(tuple(sorted(set(degrees))), normalize, normalization)

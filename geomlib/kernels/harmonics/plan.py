@@ -33,6 +33,9 @@ class Plan:
         column: number of the harmonic of every column.
         step: target and up to two predecessors in the recursion, -1 for none; a target of order l = m has the pair of
             degree l - 1 and its own partner of order -l as a fourth number, which is -1 for all others.
+        scale: of every column.
+        factor: of every step.
+        slope: how much of each of ``lower``.
         lower: the five harmonics of degree l - 1 in the gradient of each harmonic, two for x, one for y, two for z.
     """
 
@@ -42,15 +45,20 @@ class Plan:
     column: np.ndarray  # (n,)
     step: np.ndarray  # (K, 4)
     lower: np.ndarray  # ((L + 1)^2, 5)
-    _scale: np.ndarray  # (n,)
-    _factor: np.ndarray  # (K, 2)
-    _slope: np.ndarray  # ((L + 1)^2, 5)
+    scale: np.ndarray  # (n,)
+    factor: np.ndarray  # (K, 2)
+    slope: np.ndarray  # ((L + 1)^2, 5)
     _cast: dict[torch.dtype, tuple[Any, ...]] = field(default_factory=dict, repr=False)
 
     @property
     def count(self) -> int:
         """Number of harmonics to the highest degree."""
         return len(self.lower)
+
+    @property
+    def start(self) -> float:
+        """The harmonic of degree 0."""
+        return start_factor(0)
 
     def tables(self, dtype: torch.dtype) -> tuple[Any, Any]:
         """Return what the loops read, five columns each, as rows one below the other.
@@ -60,7 +68,7 @@ class Plan:
         """
         if dtype not in self._cast:
             sizes = np.array([[torch.finfo(dtype).tiny * 2.0**30, 2.0**60, start_factor(0)]])
-            real = _stacked(sizes, self._scale[:, None], self._factor, self._slope)
+            real = _stacked(sizes, self.scale[:, None], self.factor, self.slope)
             a, b, c = np.cumsum([len(self.column), len(self.step), len(self.lower)])
             head = np.array([[a, b, c, int(self.normalize)]])
             index = _stacked(head, self.column[:, None], self.step, self.lower)

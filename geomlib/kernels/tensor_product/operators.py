@@ -6,9 +6,8 @@ as text, so that an exported program needs nothing but geomlib to run. Calls tha
 
 from __future__ import annotations
 
-import contextlib
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -17,6 +16,7 @@ from torch import Tensor
 from geomlib.algebra.irreps.products import ProductSpec
 from geomlib.errors import InvalidInput
 from geomlib.kernels.dispatch import refuse_forward_mode
+from geomlib.kernels.operators import autograd_inside, leaves, placed
 from geomlib.kernels.tensor_product import channelwise
 from geomlib.kernels.tensor_product.eager import Call, checked, loops_of
 from geomlib.kernels.tensor_product.layout import weights_by_channel
@@ -53,29 +53,6 @@ def _call(edge_index: Maybe, count: int, text: str, backend: str) -> Call:
     return Call(_spec(text), edge_index, count, backend or None)
 
 
-@contextlib.contextmanager
-def _differentiable() -> Iterator[None]:
-    """Make autograd work inside an operator, from where it is shut out."""
-    key = torch._C.DispatchKey
-    off = torch._C._dispatch_tls_local_exclude_set()
-    for functionality in (key.AutogradFunctionality, key.ADInplaceOrView):
-        off = off - torch._C.DispatchKeySet(functionality)
-    with (
-        torch._C._ForceDispatchKeyGuard(torch._C._dispatch_tls_local_include_set(), off),
-        torch.enable_grad(),
-    ):
-        yield
-
-
-def _leaves(tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
-    return tuple(t.detach().requires_grad_() for t in tensors)
-
-
-def _placed(found: Sequence[Maybe], like: Tensor) -> tuple[Tensor, ...]:
-    """Return tensors of their own memory; an empty one where nothing was asked for."""
-    return tuple(like.new_empty(0) if t is None else t.contiguous() for t in found)
-
-
 @torch.library.custom_op("geomlib::tensor_product", mutates_args=())
 def _product(
     x: Tensor, y: Tensor, weight: Tensor, edge_index: Tensor | None, count: int, text: str, backend: str
@@ -103,12 +80,12 @@ def _backward(
         w = weights_by_channel(weight, call.spec, 0)
         dx, dy, dw = channelwise.OPERATION.gradient(loops, grad, (x, y, w), (needs[0], needs[1], needs[2]))
         dw = None if dw is None else weights_by_channel(dw, call.spec, 0, inverse=True)
-        a, b, c = _placed((dx, dy, dw), x)
+        a, b, c = placed((dx, dy, dw), x)
         return a, b, c
-    with _differentiable():
-        inputs = _leaves((x, y, weight))
+    with autograd_inside():
+        inputs = leaves((x, y, weight))
         found = _wanted(call(*inputs), inputs, needs, grad)
-    a, b, c = _placed(found, x)
+    a, b, c = placed(found, x)
     return a, b, c
 
 
@@ -148,10 +125,10 @@ def _double_backward(
         t = None if tw is None else weights_by_channel(tw, call.spec, 0)
         dg, dx, dy, dw = channelwise.OPERATION.curvature(loops, (tx, ty, t), grad, (x, y, w), flags)
         dw = None if dw is None else weights_by_channel(dw, call.spec, 0, inverse=True)
-        a, b, c, d = _placed((dg, dx, dy, dw), x)
+        a, b, c, d = placed((dg, dx, dy, dw), x)
         return a, b, c, d
-    with _differentiable():
-        inputs = _leaves((grad, x, y, weight))
+    with autograd_inside():
+        inputs = leaves((grad, x, y, weight))
         pairs = [(k, t) for k, t in enumerate((tx, ty, tw), 1) if t is not None]
         value = call(*inputs[1:])
         total = torch.zeros((), dtype=x.dtype, device=x.device)
@@ -163,7 +140,7 @@ def _double_backward(
             for g, (_, t) in zip(first, pairs, strict=True):
                 total = total + (g * t).sum()
         found = _wanted(total, inputs, flags)
-    a, b, c, d = _placed(found, x)
+    a, b, c, d = placed(found, x)
     return a, b, c, d
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from geomlib.algebra.irreps import spherical_harmonics as specification
 from geomlib.kernels.cuda.launcher import missing_device
+from geomlib.kernels.harmonics import spherical_harmonics
 from geomlib.kernels.tensor_product import tensor_product, tensor_product_conv
 from geomlib.kernels.tensor_product.cuda_rows import DeviceRows
 
@@ -163,3 +165,48 @@ def test_more_than_two_billion_numbers():
     )
     close(gw[last], expected, 1e-5)
     assert not gw[:-50].any()
+
+
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"),
+    [(torch.float64, 1e-12), (torch.float32, 1e-5), (torch.float16, 1e-2), (torch.bfloat16, 1e-1)],
+)
+@pytest.mark.parametrize(
+    ("degrees", "normalize", "rows"),
+    [(range(7), True, 1000), (range(5), False, 33), ([3, 1, 1], True, 7), ([2], True, 0)],
+)
+def test_harmonics_and_two_derivatives(degrees, normalize, rows, dtype, tolerance):
+    x = torch.randn(rows, 3, dtype=torch.float64).to(dtype)
+    g = torch.randn(rows, sum(2 * d + 1 for d in degrees), dtype=torch.float64).to(dtype)
+
+    def found(function, x, g):
+        x, g = x.requires_grad_(), g.requires_grad_()
+        y = function(degrees, x, normalize)
+        (first,) = torch.autograd.grad(y, x, g, create_graph=True)
+        return [t.detach() for t in (y, first, *torch.autograd.grad((first * first).sum(), (g, x)))]
+
+    ours = found(lambda *a: spherical_harmonics(*a, backend="cuda"), x.cuda(), g.cuda())
+    for a, b in zip(ours, found(specification, x.double(), g.double()), strict=True):
+        assert a.is_cuda and a.dtype == dtype
+        close(a.cpu().double(), b, tolerance * 10)
+
+
+def test_harmonics_in_a_captured_graph():
+    x = torch.randn(500, 3, device="cuda")
+
+    def step():
+        t = x.detach().requires_grad_()
+        return torch.autograd.grad((spherical_harmonics(range(4), t) ** 3).sum(), t)[0]
+
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        step()
+    torch.cuda.current_stream().wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        captured = step()
+    x.copy_(torch.randn_like(x))
+    graph.replay()
+    torch.cuda.synchronize()
+    assert torch.equal(captured, step())

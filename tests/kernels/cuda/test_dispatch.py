@@ -10,6 +10,7 @@ from geomlib.errors import MissingDependency
 from geomlib.kernels import dispatch
 from geomlib.kernels.cartesian import normalize
 from geomlib.kernels.dispatch import available_backends, use_backend
+from geomlib.kernels.harmonics import spherical_harmonics
 from geomlib.kernels.tensor_product import cuda, tensor_product, tensor_product_conv
 
 from .problems import MIXED, arguments, channelwise_spec
@@ -72,9 +73,12 @@ def test_here():
     for call in (
         lambda: tensor_product(MIXED, x, y, w, backend="cuda"),
         lambda: tensor_product_conv(MIXED, x, y, w, edges, backend="cuda"),
+        lambda: spherical_harmonics([1, 2], torch.randn(2, 3), backend="cuda"),
     ):
         with pytest.raises(MissingDependency, match="backend 'cuda' was asked for, but"):
             call()
+    with pytest.raises(InvalidInput, match="degrees up to"):
+        spherical_harmonics([20], torch.randn(2, 3), backend="cuda")
     with pytest.raises(InvalidInput, match="has no CUDA kernels"):
         normalize(torch.randn(2, 9, 3), backend="cuda")
     assert available_backends()["cuda"] != "available"
