@@ -80,7 +80,7 @@ class StagedKernel:
         name: of the function.
         inputs: arrays (rows, channels, size) with strides.
         constants: arrays (channels, size).
-        outputs: arrays (rows, channels, size).
+        outputs: arrays (rows, channels, size) with strides.
         sums: how many sums over rows a channel has.
         prologue: loads of constants that stay in registers.
         body: for every item.

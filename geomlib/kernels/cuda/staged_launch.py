@@ -24,14 +24,20 @@ _SUM = Alone(SUM_NAME, SUM_COLUMNS * PARTS)
 
 
 def prepared(kernel: StagedKernel, arrays: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the arrays as the kernel wants them: components next to one another, constants without gaps."""
+    """Return the arrays as the kernel wants them: constants without gaps, all others as they are."""
     found = dict(arrays)
-    for part in kernel.inputs:
-        if part.size > 1 and found[part.name].stride(2) != 1:
-            found[part.name] = found[part.name].contiguous()
     for part in kernel.constants:
         found[part.name] = found[part.name].contiguous()
     return found
+
+
+def _strides(t: Tensor) -> tuple[int, int, int]:
+    """Return the strides of rows, channels and components; those of an axis of one say nothing."""
+    rows, channels, size = t.shape
+    row, channel, component = t.stride()
+    component = 1 if size == 1 else component
+    channel = row if channels == 1 else channel
+    return channels * channel if rows == 1 else row, channel, component
 
 
 def staged_arguments(kernel: StagedKernel, arrays: Mapping[str, Tensor], how: Tiling) -> tuple[int, ...]:
@@ -39,14 +45,10 @@ def staged_arguments(kernel: StagedKernel, arrays: Mapping[str, Tensor], how: Ti
     rows, channels = arrays[kernel.inputs[0].name].shape[:2]
     numbers: list[int] = []
     for part in kernel.inputs:
-        t = arrays[part.name]
-        row, channel = t.stride(0), t.stride(1)
-        if channels == 1:  # the stride of an axis of one says nothing
-            channel = row
-        if rows == 1:
-            row = channels * channel
-        numbers += [t.data_ptr(), row, channel]
-    numbers += [arrays[part.name].data_ptr() for part in (*kernel.constants, *kernel.outputs)]
+        numbers += [arrays[part.name].data_ptr(), *_strides(arrays[part.name])]
+    numbers += [arrays[part.name].data_ptr() for part in kernel.constants]
+    for part in kernel.outputs:
+        numbers += [arrays[part.name].data_ptr(), *_strides(arrays[part.name])]
     if kernel.sums:
         numbers.append(arrays["partial"].data_ptr())
     return (*numbers, rows, channels, how.width, how.per, how.tiles)

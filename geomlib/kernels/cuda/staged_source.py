@@ -61,10 +61,10 @@ def print_staged(kernel: StagedKernel, dtype: torch.dtype, resident: int | None 
     head = f'extern "C" __global__ void __launch_bounds__({bounds}) {kernel.name}('
     arguments = []
     for part in kernel.inputs:
-        arguments += [f"const io_t* __restrict__ {part.name}", f"const long long {part.name}_row"]
-        arguments.append(f"const long long {part.name}_channel")
+        arguments += [f"const io_t* __restrict__ {part.name}", *_strides(part)]
     arguments += [f"const io_t* __restrict__ {part.name}" for part in kernel.constants]
-    arguments += [f"io_t* __restrict__ {part.name}" for part in kernel.outputs]
+    for part in kernel.outputs:
+        arguments += [f"io_t* __restrict__ {part.name}", *_strides(part)]
     if kernel.sums:
         arguments.append("real_t* __restrict__ partial")
     arguments += [f"const long long {name}" for name in ("rows", "channels", "width", "per", "tiles")]
@@ -75,6 +75,10 @@ def print_staged(kernel: StagedKernel, dtype: torch.dtype, resident: int | None 
         "    " + ",\n    ".join(arguments) + ")",
     ]
     return "\n".join([*lines, "{", *(f"    {line}" for line in printer.lines()), "}"]) + "\n"
+
+
+def _strides(part: Part) -> list[str]:
+    return [f"const long long {part.name}_{axis}" for axis in ("row", "channel", "component")]
 
 
 class _Printer:
@@ -92,7 +96,8 @@ class _Printer:
         lines = [
             f"__shared__ real_t s[{self.at.total}];",
             f"const int thread = threadIdx.x, lane = {self.lane}, first = (int)(blockIdx.y * width);",
-            "const int wide = (int)(channels - first < width ? channels - first : width), own = lane % wide;",
+            "const int wide = (int)(channels - first < width ? channels - first : width);",
+            "const int own = lane % wide, own_row = lane / wide;",
         ]
         for part in kernel.constants:
             lines += self._constant(part)
@@ -107,7 +112,7 @@ class _Printer:
         lines += [
             "#pragma unroll 1",
             "for (long long tile = blockIdx.x; tile < tiles; tile += gridDim.x) {",
-            "    const long long item = tile * per * channels + first, left = rows - tile * per;",
+            "    const long long left = rows - tile * per;",
             "    const int count = (int)(left < per ? left : per) * wide;",
         ]
         for part in kernel.inputs:
@@ -135,29 +140,42 @@ class _Printer:
 
     def _stage(self, part: Part) -> list[str]:
         """Bring the items of a tile to shared memory; those that are not there are zeros."""
-        name, size = part
-        to = f"s[{self.at.inputs[name]} + i * {pitch(size)} + b]"
-        unroll = f"#pragma unroll {min(size, 8)}"
-        head = f"for (int q = thread; q < {size * self.kernel.lanes}; q += {self.kernel.block}) {{"
-        place = f"const int i = q / {size}, b = q - i * {size};"
+        name, at = part.name, self.at.inputs[part.name]
+        step = pitch(part.size)
         return [
             "{",
-            f"    const io_t* at = {name} + tile * per * {name}_row + first * {name}_channel;",
-            f"    if (per == 1 || {name}_row == channels * {name}_channel) {{",
+            f"    const io_t* from = {name} + tile * per * {name}_row + first * {name}_channel;",
+            *self._either(
+                part,
+                0,
+                part.size,
+                f"s[{at} + i * {step} + b] = i < count ? load_once(from + i * {name}_channel + b) : real(0);",
+                f"s[{at} + lane * {step} + b] = lane < count ? load_once(from + b * {name}_component) : real(0);",
+                "from",
+            ),
+            "}",
+        ]
+
+    def _either(
+        self, part: Part, first: int, size: int, together: str, alone: str, pointer: str
+    ) -> list[str]:
+        """Move components: all threads side by side where an item's are neighbours, else every thread those of its item."""
+        name, unroll = part.name, f"#pragma unroll {min(size, 8)}"
+        dense = f"{name}_component == 1 && (per == 1 || {name}_row == channels * {name}_channel)"
+        return [
+            f"    if ({dense}) {{",
             f"        {unroll}",
-            f"        {head}",
-            f"            {place}",
-            f"            {to} = i < count ? load_once(at + i * {name}_channel + b) : real(0);",
+            f"        for (int q = thread; q < {size * self.kernel.lanes}; q += {self.kernel.block}) {{",
+            f"            const int i = q / {size}, b = q - i * {size};",
+            f"            {together}",
             "        }",
             "    } else {",
+            f"        {pointer} += own_row * {name}_row + own * {name}_channel + {first} * ({name}_component - 1);",
             f"        {unroll}",
-            f"        {head}",
-            f"            {place}",
-            "            const int r = i / wide;",
-            f"            {to} = i < count ? load_once(at + r * {name}_row + (i - r * wide) * {name}_channel + b) : real(0);",
+            f"        for (int b = 0; b < {size}; ++b) {{",
+            f"            {alone}",
             "        }",
             "    }",
-            "}",
         ]
 
     def _operand(self, operand: Operand) -> str:
@@ -203,14 +221,20 @@ class _Printer:
 
     def _flush(self, s: Flush) -> list[str]:
         self.fresh = True
-        total = next(p.size for p in self.kernel.outputs if p.name == s.array)
-        read = f"s[{self.at.outlet} + i * {pitch(self.kernel.outlet)} + b]"
+        part = next(p for p in self.kernel.outputs if p.name == s.array)
+        name, at, step = part.name, self.at.outlet, pitch(self.kernel.outlet)
         return [
             "__syncthreads();",
-            f"#pragma unroll {min(s.size, 8)}",
-            f"for (int q = thread; q < {s.size * self.kernel.lanes}; q += {self.kernel.block}) {{",
-            f"    const int i = q / {s.size}, b = q - i * {s.size};",
-            f"    if (i < count) store_once({s.array} + (item + i) * {total} + {s.first} + b, {read});",
+            "{",
+            f"    io_t* to = {name} + tile * per * {name}_row + first * {name}_channel + {s.first};",
+            *self._either(
+                part,
+                s.first,
+                s.size,
+                f"if (i < count) store_once(to + i * {name}_channel + b, s[{at} + i * {step} + b]);",
+                f"if (lane < count) store_once(to + b * {name}_component, s[{at} + lane * {step} + b]);",
+                "to",
+            ),
             "}",
             "__syncthreads();",
         ]

@@ -131,18 +131,24 @@ def evaluate(form: Form, tasks: tuple[Task, ...], given: dict[str, Tensor]) -> d
     return {r: t if r == "w" else t.view(count, channels, -1) for r, t in found.items()}
 
 
-def run(kernel: StagedKernel, given: dict[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
+def run(
+    kernel: StagedKernel, given: dict[str, Tensor], dtype: torch.dtype, made: dict[str, Tensor] | None = None
+) -> dict[str, Tensor]:
     """Return the outputs of a kernel, and ``"sums"`` (C, sums) over rows.
 
     Args:
         kernel: what to run.
         given: inputs (B, C, *) and constants (C, *) by name.
         dtype: of all of them.
+        made: memory for outputs; what is not given is made here.
     """
     some = given[kernel.inputs[0].name]
     count, channels = some.shape[:2]
     arrays = {p.name: given[p.name] for p in (*kernel.inputs, *kernel.constants)}
-    made = {p.name: some.new_empty(count, channels, p.size) for p in kernel.outputs}
+    made = dict(made or {})
+    for part in kernel.outputs:
+        if part.name not in made:
+            made[part.name] = some.new_empty(count, channels, part.size)
     if not count or not channels:
         return made | {"sums": some.new_zeros(channels, kernel.sums)}
     how = tiling(kernel, count, channels)

@@ -15,7 +15,18 @@ from geomlib.kernels.cuda.program import Operand
 from geomlib.kernels.cuda.staged import Part, StagedKernel, StagedWriter, lanes_of
 from geomlib.kernels.geometric_product.plan import Form
 
-__all__ = ["ROLES", "Task", "Term", "contracted", "kernel_of", "settled", "sums_by_left", "work"]
+__all__ = [
+    "REGISTERS",
+    "ROLES",
+    "Task",
+    "Term",
+    "contracted",
+    "grouped",
+    "kernel_of",
+    "settled",
+    "sums_by_left",
+    "work",
+]
 
 ROLES = "gxyw"
 #: Names of the arrays in the roles g, x, y and w; "" in the role that is derived by, and for weights that are ones.
@@ -30,20 +41,28 @@ CHUNK = 64
 
 
 @dataclass(frozen=True)
-class _Groups:
+class Groups:
     """Entries by a left component: for each weight the output, the right component and whether the sign is negative."""
 
     lefts: tuple[tuple[int, tuple[tuple[int, tuple[tuple[int, int, bool], ...]], ...]], ...]
 
 
 @lru_cache(maxsize=512)
-def _grouped(form: Form, left: str, right: str, out: str) -> _Groups:
+def grouped(form: Form, left: str, right: str, out: str) -> Groups:
+    """Return the entries of a form by one of its roles.
+
+    Args:
+        form: what is summed.
+        left: the role by whose components entries are sorted.
+        right: the other factor.
+        out: the role that is derived by.
+    """
     columns = {"g": 0, "x": 1, "y": 2}
     found: dict[int, dict[int, list[tuple[int, int, bool]]]] = {}
     for entry, sign in zip(form.entry.tolist(), form.sign.tolist(), strict=True):
         by_weight = found.setdefault(entry[columns[left]], {})
         by_weight.setdefault(entry[3], []).append((entry[columns[out]], entry[columns[right]], sign < 0))
-    return _Groups(
+    return Groups(
         tuple((i, tuple((p, tuple(e)) for p, e in sorted(found[i].items()))) for i in sorted(found))
     )
 
@@ -62,7 +81,7 @@ def _signed(name: Operand, negative: bool) -> Operand:
 
 def contracted(
     writer: StagedWriter,
-    groups: _Groups,
+    groups: Groups,
     scaled: Callable[[int, int], Operand],
     right: Callable[[int], Operand],
     sums: dict[int, Operand],
@@ -90,7 +109,7 @@ def contracted(
 
 def sums_by_left(
     writer: StagedWriter,
-    groups: _Groups,
+    groups: Groups,
     out: Callable[[int], Operand],
     right: Callable[[int], Operand],
     use: Callable[[int, int, str], None],
@@ -144,7 +163,7 @@ class _Program:
                 passes.setdefault(named[right], []).append((named[left], named["w"]))
             choices.append(((len(passes), self.form.size(right)), left, right, passes))
         _, left, right, passes = min(choices, key=lambda c: c[0])
-        groups = _grouped(self.form, left, right, role)
+        groups = grouped(self.form, left, right, role)
         for begin in range(0, size, CHUNK):
             keep, sums = range(begin, min(begin + CHUNK, size)), dict[int, Operand]()
             for array, pairs in passes.items():
@@ -170,7 +189,7 @@ class _Program:
         for g, _, y, w in self.tasks.get("x", ()):
             users.setdefault((g, y), ([], []))[1].append(w)
         gradients: dict[int, Operand] = {}
-        groups = _grouped(self.form, "x", "y", "g")
+        groups = grouped(self.form, "x", "y", "g")
         for (g, y), (by_weight, by_left) in users.items():
             use = partial(self._use, gradients, by_weight, by_left)
             sums_by_left(writer, groups, partial(writer.load, g), partial(writer.load, y), use)

@@ -17,7 +17,7 @@ from geomlib.kernels.geometric_product.lengths import finite_squares, grades
 from geomlib.kernels.geometric_product.linear import loops_serve
 from geomlib.kernels.geometric_product.tiles import Tiles, flat, folded, room, spread, sums, tiles_of
 
-__all__ = ["GATES", "INVARIANTS", "grade_gate"]
+__all__ = ["GATES", "INVARIANTS", "Gate", "composed", "grade_gate"]
 
 INVARIANTS = ("mag2", "norm")
 
@@ -57,13 +57,16 @@ GATES = {
 
 
 @dataclass(frozen=True)
-class _Gate:
+class Gate:
+    """A gate: its algebra, its name, and whether it reads lengths in place of the quadratic form."""
+
     alg: CliffordAlgebra
     gate: str
     rooted: bool
 
 
-def _reference(kind: _Gate, tensors: tuple[Tensor, ...]) -> Tensor:
+def composed(kind: Gate, tensors: tuple[Tensor, ...]) -> Tensor:
+    """Return the gate of (x, a, b) from differentiable operations."""
     x, a, b = tensors
     u = finite_squares(x, kind.alg, scalar_as_is=True)
     if kind.rooted:
@@ -71,7 +74,7 @@ def _reference(kind: _Gate, tensors: tuple[Tensor, ...]) -> Tensor:
     return grade_scale(x, GATES[kind.gate].value(torch.addcmul(b, a, u)), kind.alg)
 
 
-def _arguments(kind: _Gate, tiles: Tiles, x: Tensor, a: Tensor, b: Tensor) -> Tensor:  # (n + 1, B C)
+def _arguments(kind: Gate, tiles: Tiles, x: Tensor, a: Tensor, b: Tensor) -> Tensor:  # (n + 1, B C)
     from geomlib.kernels.geometric_product import cpu_layers
 
     table, count, total = grades(kind.alg, x.dtype), kind.alg.n + 1, x.shape[0] * x.shape[1]
@@ -84,7 +87,7 @@ def _arguments(kind: _Gate, tiles: Tiles, x: Tensor, a: Tensor, b: Tensor) -> Te
     return out
 
 
-def _forward(kind: _Gate, tensors: tuple[Tensor, ...]) -> Tensor:
+def _forward(kind: Gate, tensors: tuple[Tensor, ...]) -> Tensor:
     from geomlib.kernels.geometric_product import cpu_layers
 
     x, a, b = tensors
@@ -104,7 +107,7 @@ def _forward(kind: _Gate, tensors: tuple[Tensor, ...]) -> Tensor:
 
 
 def _backward(
-    kind: _Gate, grad: Tensor, tensors: tuple[Tensor, ...], needs: tuple[bool, ...]
+    kind: Gate, grad: Tensor, tensors: tuple[Tensor, ...], needs: tuple[bool, ...]
 ) -> tuple[Tensor | None, ...]:
     from geomlib.kernels.geometric_product import cpu_layers
 
@@ -128,7 +131,7 @@ def _backward(
     return gx, folded(tiles, ga, x.shape[1]), folded(tiles, gb, x.shape[1])
 
 
-_GATE = FusedOperation(_reference, _forward, _backward, None)
+_GATE = FusedOperation(composed, _forward, _backward, None)
 
 
 def grade_gate(
@@ -162,8 +165,13 @@ def grade_gate(
     >>> grade_gate(torch.tensor([[[1.0, 0.0, 0.0, 0.0]]]), one, zero, alg).sum() == torch.sigmoid(torch.tensor(1.0))
     tensor(True)
     """
-    kind = _Gate(alg, gate, invariant == "norm")
+    kind = Gate(alg, gate, invariant == "norm")
+    operation = _GATE
     if not loops_serve("grade_gate", (x, a, b)):
-        return _reference(kind, (x, a, b))
+        from geomlib.kernels.geometric_product import cuda_layers
+
+        if not cuda_layers.gate_serves(kind, (x, a, b)):
+            return composed(kind, (x, a, b))
+        operation = cuda_layers.GATE
     rows = x.reshape(math.prod(x.shape[:-2]), *x.shape[-2:])
-    return _GATE(kind, rows, a, b).view(x.shape)
+    return operation(kind, rows, a, b).reshape(x.shape)

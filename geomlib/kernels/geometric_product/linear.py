@@ -22,7 +22,7 @@ def loops_serve(op: str, tensors: tuple[Tensor, ...]) -> bool:
     """Return whether Numba loops run; not while torch compiles or casts by itself, where operators are what it sees."""
     return (
         not torch.compiler.is_compiling()
-        and dispatch.choose(op, tensors) == "cpu"
+        and dispatch.choose(op, tensors, cuda=lambda: None) == "cpu"  # a card multiplies matrices itself
         and not torch.is_autocast_enabled("cpu")
     )
 

@@ -177,7 +177,12 @@ def steerable_product(
     given = (x, w, right, a, left, bias if left is not None else None)
     tensors = tuple(t for t in given if t is not None)
     layer = _Layer(alg, a is not None, left is not None)
-    if not loops_serve("steerable_product", tensors):
-        return _reference(layer, tensors)
     rows = x.reshape(math.prod(x.shape[:-2]), *x.shape[-2:])
+    if not loops_serve("steerable_product", tensors):
+        from geomlib.kernels.geometric_product import cuda_layers
+
+        kind = cuda_layers.Product(alg, layer.normed, layer.mixed)
+        if cuda_layers.product_serves(kind, tensors):
+            return cuda_layers.steerable(kind, rows, w, right, a, left, bias).reshape(x.shape)
+        return _reference(layer, tensors)
     return _STEERABLE(layer, rows, *tensors[1:]).view(x.shape)
