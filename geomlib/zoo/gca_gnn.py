@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from geomlib.algebra.symmetry import Symmetry
 from geomlib.errors import InvalidInput
-from geomlib.layers._multivectors import rows_symmetry_of, shaken
+from geomlib.layers._multivectors import shaken
 from geomlib.layers.group_action_network import GroupActionMessagePassing
-from geomlib.zoo._motion import BLADES, checked_blades, coordinates_of, points_of
+from geomlib.zoo._motion import BLADES, checked_options, coordinates_of, framed, motion_symmetry, points_of
 from geomlib.zoo._samples import check_samples, complete_graph
 from geomlib.zoo.registry import register_model
 
@@ -24,12 +24,13 @@ class GCAGNN(nn.Module):
     r"""Predict the next frames of some points by :class:`~geomlib.layers.GroupActionMessagePassing` between all of them.
 
     A node is a point whose channels are its frames, points of the projective algebra Cl(3,0,1); the last step gives a channel
-    per frame to predict, whose trivectors hold the displacement since the last frame:
+    per frame to predict, whose trivectors hold the change against points that go on as they did:
 
-    .. math:: \hat x_i(T + t) = x_i(T) + \mathrm{coordinates}(h_i)_t
+    .. math:: \hat x_i(T + t) = x_i(T) + t\, (x_i(T) - x_i(T - 1)) + \mathrm{coordinates}(h_i)_t
 
-    **Group** permutations of samples, and of points within each; the motions are learned templates, so a turned input does not
-    give a turned output. **Shapes** ``pos`` (B, frames_in, points, 3) to (B, frames_out, points, 3), any number of points.
+    **Group** T(3), since positions are seen from the centre of the last frame, permutations of samples, and of points within
+    each. No more: the motions are learned templates, so a turned input does not give a turned output.
+    **Shapes** ``pos`` (B, frames_in, points, 3) to (B, frames_out, points, 3), any number of points.
 
     Args:
         frames_in: frames that are given.
@@ -42,7 +43,9 @@ class GCAGNN(nn.Module):
         agg: of the gates, as in :class:`~geomlib.layers.MVAct`.
         blades: ``"points"`` for features of trivectors; ``"coordinates"`` without their e123; ``"all"`` for all 16 blades,
             whose others stay zero: the same function as of trivectors, slower, with more weights.
-        displacement: predict displacements from the last frame; otherwise positions.
+        start: what the network adds to: ``"velocity"`` for points that go on as in the last two frames, ``"last"`` for the
+            last frame, ``"zero"`` for positions of its own.
+        centred: show the network positions from the centre of the last frame.
         e123_init: of the layers; 0 with ``overwrite=True`` is the authors' code, whose last layer never learns translations,
             and none of whose layers does on coordinates.
         overwrite: of the layers.
@@ -70,23 +73,24 @@ class GCAGNN(nn.Module):
         steps: int = 4,
         agg: str = "linear",
         blades: str = "points",
-        displacement: bool = True,
+        start: str = "velocity",
+        centred: bool = True,
         e123_init: float = 1.0,
         overwrite: bool = False,
         renormalize: bool = False,
     ) -> None:
         super().__init__()
-        checked_blades("GCAGNN", blades, frames_in=frames_in, frames_out=frames_out)
+        checked_options("GCAGNN", blades, start, frames_in=frames_in, frames_out=frames_out)
         if steps < 1:
             raise InvalidInput(f"GCAGNN: steps={steps}, expected 1 or more.")
         self._options = {
             "frames_in": frames_in, "frames_out": frames_out, "channels": channels,
             "message_channels": message_channels, "hidden": hidden, "layers": layers, "steps": steps, "agg": agg,
-            "blades": blades, "displacement": displacement, "e123_init": float(e123_init), "overwrite": overwrite,
+            "blades": blades, "start": start, "centred": centred, "e123_init": float(e123_init), "overwrite": overwrite,
             "renormalize": renormalize,
         }  # fmt: skip
         self.frames_in, self.frames_out = frames_in, frames_out
-        self.blades, self.displacement = blades, displacement
+        self.blades, self.start, self.centred = blades, start, centred
         widths = [frames_in, *[channels] * (steps - 1), frames_out]
         self.layers = nn.ModuleList(
             GroupActionMessagePassing(
@@ -110,16 +114,17 @@ class GCAGNN(nn.Module):
         check_samples("GCAGNN", "pos", pos, (None, self.frames_in, None, 3), next(self.parameters()))
         samples, _, points, _ = pos.shape
         edges = complete_graph(samples, points, pos.device)
-        h = points_of(pos.transpose(1, 2).flatten(0, 1), self.blades)
+        seen, base = framed(pos, self.frames_out, self.start, self.centred)
+        h = points_of(seen.transpose(1, 2).flatten(0, 1), self.blades)
         for layer in self.layers:
             h = layer(h, edges)
         found = coordinates_of(h, self.blades).view(samples, points, self.frames_out, 3).transpose(1, 2)
-        return pos[:, -1:] + found if self.displacement else found
+        return found if base is None else base + found
 
     @property
     def symmetry(self) -> Symmetry:
-        """Permutations of samples."""
-        return rows_symmetry_of("pos")
+        """Translations, unless positions are absolute, and permutations of samples."""
+        return motion_symmetry(self.start, self.centred)
 
     @classmethod
     def example(cls, generator: torch.Generator) -> tuple[GCAGNN, dict[str, Any]]:

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from geomlib.algebra.symmetry import Symmetry
-from geomlib.layers._multivectors import rows_symmetry_of, shaken
+from geomlib.layers._multivectors import shaken
 from geomlib.layers.group_action_network import GroupActionMLP
-from geomlib.zoo._motion import BLADES, checked_blades, coordinates_of, points_of
+from geomlib.zoo._motion import BLADES, checked_options, coordinates_of, framed, motion_symmetry, points_of
 from geomlib.zoo._samples import check_samples
 from geomlib.zoo.registry import register_model
 
@@ -22,11 +22,12 @@ class GCAMLP(nn.Module):
     r"""Predict the next frames of some points by :class:`~geomlib.layers.GroupActionMLP`.
 
     Every point of every frame is a channel: a point of the projective algebra Cl(3,0,1). The network adds moved copies of its
-    channels and gates them; the displacement of each point since the last frame is read from the trivectors of the output:
+    channels and gates them; the change against points that go on as they did is read from the trivectors of the output:
 
-    .. math:: \hat x(T + t) = x(T) + \mathrm{coordinates}\big(\mathrm{MLP}(X)\big)_t
+    .. math:: \hat x(T + t) = x(T) + t\, (x(T) - x(T - 1)) + \mathrm{coordinates}\big(\mathrm{MLP}(X)\big)_t
 
-    **Group** permutations of samples only: the motions are learned templates, so a turned input does not give a turned output.
+    **Group** T(3), since positions are seen from the centre of the last frame, and permutations of samples. No more: the
+    motions are learned templates, so a turned input does not give a turned output.
     **Shapes** ``pos`` (B, frames_in, points, 3) to (B, frames_out, points, 3).
 
     Args:
@@ -38,7 +39,9 @@ class GCAMLP(nn.Module):
         agg: of the gates, as in :class:`~geomlib.layers.MVAct`.
         blades: ``"points"`` for features of trivectors; ``"coordinates"`` without their e123; ``"all"`` for all 16 blades,
             whose others stay zero: the same function as of trivectors, slower, with more weights.
-        displacement: predict displacements from the last frame; otherwise positions.
+        start: what the network adds to: ``"velocity"`` for points that go on as in the last two frames, ``"last"`` for the
+            last frame, ``"zero"`` for positions of its own.
+        centred: show the network positions from the centre of the last frame.
         e123_init: of the layers; 0 with ``overwrite=True`` is the authors' code, whose last layer never learns translations,
             and none of whose layers does on coordinates.
         overwrite: of the layers.
@@ -64,20 +67,21 @@ class GCAMLP(nn.Module):
         layers: int = 2,
         agg: str = "linear",
         blades: str = "points",
-        displacement: bool = True,
+        start: str = "velocity",
+        centred: bool = True,
         e123_init: float = 1.0,
         overwrite: bool = False,
         renormalize: bool = False,
     ) -> None:
         super().__init__()
-        checked_blades("GCAMLP", blades, frames_in=frames_in, frames_out=frames_out, points=points)
+        checked_options("GCAMLP", blades, start, frames_in=frames_in, frames_out=frames_out, points=points)
         self._options = {
             "frames_in": frames_in, "frames_out": frames_out, "points": points, "hidden": hidden, "layers": layers,
-            "agg": agg, "blades": blades, "displacement": displacement, "e123_init": float(e123_init),
+            "agg": agg, "blades": blades, "start": start, "centred": centred, "e123_init": float(e123_init),
             "overwrite": overwrite, "renormalize": renormalize,
         }  # fmt: skip
         self.frames_in, self.frames_out, self.points = frames_in, frames_out, points
-        self.blades, self.displacement = blades, displacement
+        self.blades, self.start, self.centred = blades, start, centred
         network = GroupActionMLP(
             frames_in * points, hidden, frames_out * points, layers, agg, blades=BLADES[blades],
             e123_init=e123_init, overwrite=overwrite, renormalize=renormalize,
@@ -96,14 +100,15 @@ class GCAMLP(nn.Module):
             InvalidInput: shapes or types that do not fit.
         """
         check_samples("GCAMLP", "pos", pos, (None, self.frames_in, self.points, 3), next(self.parameters()))
-        features = points_of(pos.flatten(1, 2), self.blades)
+        seen, base = framed(pos, self.frames_out, self.start, self.centred)
+        features = points_of(seen.flatten(1, 2), self.blades)
         found = coordinates_of(self.model(features), self.blades).unflatten(1, (self.frames_out, self.points))
-        return pos[:, -1:] + found if self.displacement else found
+        return found if base is None else base + found
 
     @property
     def symmetry(self) -> Symmetry:
-        """Permutations of samples."""
-        return rows_symmetry_of("pos")
+        """Translations, unless positions are absolute, and permutations of samples."""
+        return motion_symmetry(self.start, self.centred)
 
     @classmethod
     def example(cls, generator: torch.Generator) -> tuple[GCAMLP, dict[str, Any]]:
