@@ -2,7 +2,7 @@ r"""Messages between simplices of all dimensions, by one pair of networks."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -10,9 +10,11 @@ from torch import Tensor, nn
 from geomlib.algebra.clifford import CliffordAlgebra
 from geomlib.algebra.symmetry import Symmetry
 from geomlib.errors import InvalidInput
+from geomlib.kernels.geometric_product.linear import grade_linear
 from geomlib.layers._features import checked_edges
-from geomlib.layers._multivectors import checked_sizes, label
+from geomlib.layers._multivectors import checked, checked_sizes, label
 from geomlib.layers.clifford_egcl import CliffordEGCL
+from geomlib.layers.multivector_linear import MVLinear
 
 __all__ = ["SimplicialMessagePassing"]
 
@@ -83,9 +85,26 @@ class SimplicialMessagePassing(CliffordEGCL):
                 f"SimplicialMessagePassing: `kinds` is {kinds.dtype} {tuple(kinds.shape)}, expected {x.dtype} of shape "
                 f"({x.shape[0]}, {self.num_kinds}): one row per simplex."
             )
-        source, target = checked_edges(edge_index, x.shape[0], x.shape[0])
-        ends = torch.cat([kinds.index_select(0, source), kinds.index_select(0, target)], 1)
-        return super().forward(x, edge_index, self._scalars(ends), self._scalars(kinds))
+        checked("SimplicialMessagePassing", x, self.algebra, self.in_channels, next(self.parameters()))
+        edge_index = torch.stack(checked_edges(edge_index, x.shape[0], x.shape[0]))
+        return self.propagate(x, edge_index, kinds, self._scalars(kinds))
+
+    def _messages(self, x: Tensor, sender: Tensor, receiver: Tensor, edge_attr: Tensor | None) -> Tensor:
+        """Return the network of differences; the kinds, too, pass its first map on nodes, of which there are fewer."""
+        first, *others = cast("list[nn.Sequential]", list(self.edge_model.layers))
+        linear, *rest = cast("list[MVLinear]", list(first))
+        kinds = cast(Tensor, edge_attr)
+        nodes = grade_linear(x, linear.weight[:, : self.in_channels], None, self.algebra)
+        scalar = linear.weight[:, self.in_channels :, 0].mT
+        sent = kinds @ scalar[: self.num_kinds]
+        received = kinds @ scalar[self.num_kinds :]
+        if linear.bias is not None:
+            received = received + linear.bias[..., 0]
+        y = (nodes + self._scalars(received)).index_select(0, receiver)
+        y = y - (nodes - self._scalars(sent)).index_select(0, sender)
+        for layer in (*rest, *others):
+            y = layer(y)
+        return y
 
     def _scalars(self, numbers: Tensor) -> Tensor:
         return nn.functional.pad(numbers.unsqueeze(-1), (0, self.algebra.size - 1))
