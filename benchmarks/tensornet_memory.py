@@ -12,7 +12,6 @@ what autograd keeps, gradients and the optimizer's state. Linux only: the kernel
 from __future__ import annotations
 
 import argparse
-import ctypes
 import json
 import statistics
 import subprocess
@@ -23,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from resident import reset, resident
 from tensornet_speed import CUTOFF, MAX_Z, PACKAGES, RADIAL, SYSTEMS, System, give_weights, peer_model
 from torch import Tensor
 
@@ -45,19 +45,6 @@ def water(periodic: bool) -> System:
         torch.zeros(3, dtype=torch.long),
         12 * torch.eye(3) if periodic else None,
     )
-
-
-def resident(field: str) -> float:
-    """Return VmRSS (now) or VmHWM (the highest since the last reset) in MiB."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(field)) / 1024
-
-
-def reset() -> float:
-    """Give free memory back, reset the high-water mark, and return what is resident."""
-    ctypes.CDLL(None).malloc_trim(0)
-    Path("/proc/self/clear_refs").write_text("5")
-    return resident("VmRSS")
 
 
 def recorded_loss(model: torch.nn.Module) -> Callable[[System], Tensor]:
