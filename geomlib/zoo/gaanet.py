@@ -30,8 +30,8 @@ class GAANet(nn.Module):
 
     **Group** O(3), or SO(3) where the attention sees handedness, and permutations of points; with E(3) or SE(3) unless
     ``origin="given"``. **Shapes** ``pos`` (B, N, 3) and ``x`` (B, N, features) to (B, outputs), or (B, 3) with
-    ``read_out="vector"``; with ``origin="points"`` every point is an origin, and there are vectors (B, N, 3) or the mean
-    over points of values. With ``labels``, ``label`` (B, L, labels) and vectors (B, L, 3).
+    ``read_out="vector"``; with ``origin="points"`` every point is the origin of the others, and there are vectors (B, N, 3)
+    or the mean over points of values. With ``labels``, ``label`` (B, L, labels) and vectors (B, L, 3).
 
     Args:
         features: of a point.
@@ -102,6 +102,8 @@ class GAANet(nn.Module):
             "include_normalized_products": include_normalized_products,
         }  # fmt: skip
         self.up_project = nn.Linear(features, dim)
+        if origin == "points":
+            self.centre_project = nn.Linear(features, dim, bias=False)
         self.attention = nn.ModuleList(
             GeometricAttention(dim, rank=rank, reduce=False, **options) for _ in range(layers)
         )
@@ -157,8 +159,9 @@ class GAANet(nn.Module):
         if self.origin == "points":
             n = pos.shape[1]
             r = pos[:, None, :, :] - pos[:, :, None, :]
-            v = v[:, None].expand(-1, n, -1, -1)
-            inner = None if mask is None else mask[:, None, :].expand(-1, n, -1)
+            v = v[:, None, :, :] + self.centre_project(x)[:, :, None, :]
+            others = ~torch.eye(n, dtype=torch.bool, device=pos.device)
+            inner = others.expand(len(pos), n, n) if mask is None else others & mask[:, None, :]
         for attend, mlp in zip(self.attention, self.mlps, strict=True):
             v = v + mlp(attend(r, v, mask=inner))
         out = self.last(r, v, child, mask=inner)
