@@ -23,6 +23,19 @@ TASK_PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "cgenn_hull": {
             "steps": 4000, "batch_size": 64, "lr": 3e-3, "warmup": 60, "val_size": 1024, "model": {"points": 8},
         },
+        "csmpn": {
+            "steps": 512, "batch_size": 8, "lr": 5e-3, "warmup": 30, "train_size": 4096, "val_size": 256, "test_size": 1024,
+            "model": {"channels": 8, "layers": 1},
+        },
+    },
+    "motion": {
+        "csmpn": {
+            "steps": 768, "batch_size": 8, "lr": 3e-3, "warmup": 30, "test_size": 1024,
+            "model": {
+                "dim": 3, "channels": 8, "layers": 2, "output": "positions", "velocities": True, "lift": "bones",
+                "learned_kinds": True,
+            },
+        },
     },
     "o3_volume": {
         "cgenn_o3": {"steps": 8000, "batch_size": 128, "lr": 5e-3, "warmup": 60, "val_size": 1024},

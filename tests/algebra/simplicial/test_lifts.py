@@ -190,6 +190,17 @@ def test_large_clouds_are_quick_and_right():
     assert found.triangles.shape[1] == 4 * 49 * 49
 
 
+def test_large_problems_are_cut_in_pieces(monkeypatch):
+    """The same complexes where only a few distances, orientations and candidates are held at once."""
+    x = brute.random_cloud(4, 7, 8, 5)
+    wanted = vietoris_rips(x, 3.0), hull_complex(x)
+    assert wanted[0].triangles.shape[1] > 40
+    monkeypatch.setattr("geomlib.algebra.simplicial.lifts._CHUNK", 13)
+    monkeypatch.setattr("geomlib.algebra.simplicial.hulls._CHUNK", 13)
+    for a, b in zip(wanted, (vietoris_rips(x, 3.0), hull_complex(x)), strict=True):
+        assert torch.equal(a.edges, b.edges) and torch.equal(a.triangles, b.triangles)
+
+
 def test_misuse():
     ptr = torch.tensor([0, 3, 5])
     for bad, reason in (
