@@ -94,7 +94,7 @@ class _Printer:
         """Print the function's body."""
         kernel, lanes = self.kernel, self.kernel.lanes
         lines = [
-            f"__shared__ real_t s[{self.at.total}];",
+            f"__shared__ real_t pool[{self.at.total}];",
             f"const int thread = threadIdx.x, lane = {self.lane}, first = (int)(blockIdx.y * width);",
             "const int wide = (int)(channels - first < width ? channels - first : width);",
             "const int own = lane % wide, own_row = lane / wide;",
@@ -106,7 +106,9 @@ class _Printer:
             for s in kernel.prologue
         ]
         if kernel.sums_shared:
-            lines += [f"for (int q = 0; q < {kernel.sums}; ++q) s[{self.at.sums} + q * {lanes} + lane] = 0;"]
+            lines += [
+                f"for (int q = 0; q < {kernel.sums}; ++q) pool[{self.at.sums} + q * {lanes} + lane] = 0;"
+            ]
         else:
             lines += [f"real_t sum{q} = 0;" for q in range(kernel.sums)]
         lines += [
@@ -130,7 +132,7 @@ class _Printer:
     def _constant(self, part: Part) -> list[str]:
         if not self.kernel.constants_shared:
             return []
-        to = f"s[{self.at.constants[part.name]} + (q - c * {part.size}) * {self.kernel.lanes} + c]"
+        to = f"pool[{self.at.constants[part.name]} + (q - c * {part.size}) * {self.kernel.lanes} + c]"
         return [
             f"for (int q = thread; q < wide * {part.size}; q += {self.kernel.block}) {{",
             f"    const int c = q / {part.size};",
@@ -149,8 +151,8 @@ class _Printer:
                 part,
                 0,
                 part.size,
-                f"s[{at} + i * {step} + b] = i < count ? load_once(from + i * {name}_channel + b) : real(0);",
-                f"s[{at} + lane * {step} + b] = lane < count ? load_once(from + b * {name}_component) : real(0);",
+                f"pool[{at} + i * {step} + b] = i < count ? load_once(from + i * {name}_channel + b) : real(0);",
+                f"pool[{at} + lane * {step} + b] = lane < count ? load_once(from + b * {name}_component) : real(0);",
                 "from",
             ),
             "}",
@@ -194,7 +196,7 @@ class _Printer:
             return [f"const real_t {s.target} = {text};"]
         if isinstance(s, Accumulate):
             to = (
-                f"s[{self.at.sums} + {s.place * self.kernel.lanes} + lane]"
+                f"pool[{self.at.sums} + {s.place * self.kernel.lanes} + lane]"
                 if self.kernel.sums_shared
                 else f"sum{s.place}"
             )
@@ -206,8 +208,8 @@ class _Printer:
     def _read(self, s: Load) -> str:
         if s.array in self.inputs:
             part = self.inputs[s.array]
-            return f"s[{self.at.inputs[s.array]} + lane * {pitch(part.size)} + {s.offset}]"
-        return f"s[{self.at.constants[s.array]} + {s.offset * self.kernel.lanes} + own]"
+            return f"pool[{self.at.inputs[s.array]} + lane * {pitch(part.size)} + {s.offset}]"
+        return f"pool[{self.at.constants[s.array]} + {s.offset * self.kernel.lanes} + own]"
 
     def _store(self, s: Store) -> list[str]:
         lines = []
@@ -216,7 +218,7 @@ class _Printer:
             # Items lie elsewhere than those that others may still be reading.
             lines = ["__syncthreads();"] if self.kernel.reused else []
             self.fresh = False
-        to = f"s[{self.at.outlet} + lane * {pitch(self.kernel.outlet)} + {s.offset - self.first}]"
+        to = f"pool[{self.at.outlet} + lane * {pitch(self.kernel.outlet)} + {s.offset - self.first}]"
         return [*lines, f"{to} = {self._operand(s.value)};"]
 
     def _flush(self, s: Flush) -> list[str]:
@@ -231,8 +233,8 @@ class _Printer:
                 part,
                 s.first,
                 s.size,
-                f"if (i < count) store_once(to + i * {name}_channel + b, s[{at} + i * {step} + b]);",
-                f"if (lane < count) store_once(to + b * {name}_component, s[{at} + lane * {step} + b]);",
+                f"if (i < count) store_once(to + i * {name}_channel + b, pool[{at} + i * {step} + b]);",
+                f"if (lane < count) store_once(to + b * {name}_component, pool[{at} + lane * {step} + b]);",
                 "to",
             ),
             "}",
@@ -248,13 +250,13 @@ class _Printer:
             number = min(room, kernel.sums - begin)
             if not kernel.sums_shared:
                 lines += ["__syncthreads();"]
-                lines += [f"s[{k * lanes} + lane] = sum{begin + k};" for k in range(number)]
+                lines += [f"pool[{k * lanes} + lane] = sum{begin + k};" for k in range(number)]
             lines += [
                 "__syncthreads();",
                 f"for (int q = thread; q < {number} * wide; q += {kernel.block}) {{",
                 "    const int k = q / wide, c = q - k * wide;",
                 "    real_t total = 0;",
-                f"    for (int r = 0; r < (int)per; ++r) total += s[{self.at.sums} + k * {lanes} + r * wide + c];",
+                f"    for (int r = 0; r < (int)per; ++r) total += pool[{self.at.sums} + k * {lanes} + r * wide + c];",
                 f"    partial[((long long)blockIdx.x * channels + first + c) * {kernel.sums} + {begin} + k] = total;",
                 "}",
             ]

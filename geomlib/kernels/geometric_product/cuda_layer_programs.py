@@ -12,7 +12,6 @@ from geomlib.algebra.clifford import CliffordAlgebra
 from geomlib.kernels.cuda.program import Operand
 from geomlib.kernels.cuda.staged import Part, StagedKernel, StagedWriter
 from geomlib.kernels.geometric_product.cuda_programs import (
-    REGISTERS,
     contracted,
     grouped,
     settled,
@@ -25,6 +24,8 @@ from geomlib.kernels.geometric_product.plan import weighted_form
 __all__ = ["Product", "gate_kernel", "product_kernel"]
 
 _ROOT_HALF = math.sqrt(0.5)
+#: Numbers that a thread may hold: roots and quotients in float64 need many registers themselves.
+_REGISTERS = {4: 200, 8: 80}
 
 
 @dataclass(frozen=True)
@@ -130,7 +131,7 @@ def gate_kernel(kind: Gate, dtype: torch.dtype, backward: bool) -> StagedKernel 
         name, inputs, constants, outputs, 2 * count * backward, tuple(writer.prologue), tuple(writer.body), False, False, 32
     )  # fmt: skip
     held = alg.size * (1 + backward) + 2 * count * (1 + backward)
-    return settled(kernel, dtype.itemsize) if held <= REGISTERS[dtype.itemsize] else None
+    return settled(kernel, dtype.itemsize) if held <= _REGISTERS[dtype.itemsize] else None
 
 
 class _Normalised:
@@ -189,11 +190,11 @@ def product_kernel(kind: Product, dtype: torch.dtype, backward: bool) -> StagedK
     and l, and the sums are those of w, s and the bias.
     """
     form, count = weighted_form(kind.alg), kind.alg.n + 1
-    size, limit = kind.alg.size, REGISTERS[dtype.itemsize]
+    size, limit = kind.alg.size, _REGISTERS[dtype.itemsize]
     constants = form.weights + count * kind.normed + kind.mixed
     sums = constants if backward else 0
     for shared, sums_shared in ((False, False), (True, False), (True, True)):
-        held = (3 if backward else 2) * size + 3 * count * kind.normed
+        held = (4 if backward else 2) * size + (4 if backward else 3) * count * kind.normed
         if held + (0 if shared else constants) + (0 if sums_shared else sums) > limit:
             continue
         write = _product_slopes if backward else _product

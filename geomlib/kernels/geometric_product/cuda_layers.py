@@ -1,6 +1,7 @@
 """Layers of multivectors on a card between their matrix products, each one kernel.
 
-The first derivative is one kernel too, which computes again what lies between. The second derivative is that of the composition, whose products are kernels themselves.
+The first derivative is one kernel too, which computes again what lies between. The second
+derivative is that of the composition, whose products are kernels themselves.
 """
 
 from __future__ import annotations

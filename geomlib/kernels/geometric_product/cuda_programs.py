@@ -16,7 +16,6 @@ from geomlib.kernels.cuda.staged import Part, StagedKernel, StagedWriter, lanes_
 from geomlib.kernels.geometric_product.plan import Form
 
 __all__ = [
-    "REGISTERS",
     "ROLES",
     "Task",
     "Term",
@@ -35,7 +34,7 @@ Term = tuple[str, str, str, str]
 Task = tuple[str, tuple[Term, ...]]
 
 #: Numbers that a thread may hold, by the size of the arithmetic's type: measured by compiling, no spills on sm_80 and sm_90.
-REGISTERS = {4: 200, 8: 88}
+_REGISTERS = {4: 200, 8: 88}
 #: Most outputs that are added up at once.
 CHUNK = 64
 
@@ -262,7 +261,7 @@ def kernel_of(form: Form, tasks: tuple[Task, ...], size: int) -> StagedKernel | 
     ):  # fmt: skip
         program = _Program(form, tasks, shared=shared, reload=reload)
         held = program.live() + (0 if shared else constants) + (0 if sums_shared else sums)
-        if held > REGISTERS[size]:
+        if held > _REGISTERS[size]:
             continue
         program.write()
         found = settled(program.kernel(sums_shared=sums_shared), size)
