@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,15 @@ def _seeded() -> None:
     """Every test starts from the same random state, whatever ran before it."""
     torch.manual_seed(0)
     np.random.seed(0)  # noqa: NPY002 - third-party code draws from the global state
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What geomlib derives and keeps goes to the folder asked for, or to one of this run: never to the user's."""
+    with pytest.MonkeyPatch.context() as patch:
+        if not os.environ.get("GEOMLIB_DATA"):
+            patch.setenv("GEOMLIB_DATA", str(tmp_path_factory.mktemp("geomlib")))
+        yield
 
 
 @pytest.fixture(scope="session")
