@@ -55,4 +55,31 @@ TASK_PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "model": {"features": 4, "dim": 32, "layers": 2, "rank": 2, "last_rank": 1, "read_out": "vector"},
         },
     },
+    "navier_stokes": {
+        "gca_unet": {
+            "steps": 600, "batch_size": 8, "lr": 4e-3, "warmup": 30, "val_every": 3,
+            "model": {"hidden": 8, "multipliers": [1, 2, 2], "blocks": 1},
+        },
+        "gca_resnet": {
+            "steps": 800, "batch_size": 8, "lr": 4e-3, "warmup": 30, "val_every": 3, "model": {"hidden": 8, "blocks": 3},
+        },
+    },
+    "shallow_water": {
+        "gca_unet": {
+            "steps": 600, "batch_size": 8, "lr": 4e-3, "warmup": 30, "val_every": 3,
+            "model": {"hidden": 8, "multipliers": [1, 2, 2], "blocks": 1},
+        },
+        "gca_resnet": {
+            "steps": 800, "batch_size": 8, "lr": 4e-3, "warmup": 30, "val_every": 3, "model": {"hidden": 8, "blocks": 3},
+        },
+    },
+    "tetris": {
+        "gca_mlp": {
+            "steps": 6000, "batch_size": 64, "lr": 5e-3, "warmup": 50, "val_every": 5, "model": {"hidden": 64},
+        },
+        "gca_gnn": {
+            "steps": 4000, "batch_size": 64, "lr": 5e-3, "warmup": 50, "val_every": 5,
+            "model": {"channels": 16, "message_channels": 16, "hidden": 32, "steps": 3},
+        },
+    },
 }  # fmt: skip

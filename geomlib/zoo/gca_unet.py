@@ -104,7 +104,7 @@ class GCAUNet(_Fields):
         frames_out: frames to predict.
         hidden: channels of the first level.
         multipliers: channels of each level over those of the one above.
-        blocks: per level.
+        blocks: per level, and at the bottom.
         groups: of the norms, where they divide the channels.
         agg: of the gates, as in :class:`~geomlib.layers.VectorSiLU`.
         padding_mode: of the convolutions; ``"circular"`` for periodic fields.
@@ -158,7 +158,7 @@ class GCAUNet(_Fields):
         for width in widths[1:-1]:
             self.lower.append(RotationConv2d(width, width, 3, 2, 1, padding_mode=padding_mode))
         bottom = widths[-1]
-        self.middle = nn.Sequential(block(bottom, bottom), block(bottom, bottom))
+        self.middle = nn.Sequential(*(block(bottom, bottom) for _ in range(blocks)))
         for above, below in reversed(list(itertools.pairwise(widths[1:]))):
             self.upper.append(RotationConvTranspose2d(below, above, 4, 2, 1))
             self.up.append(
@@ -198,8 +198,8 @@ class GCAUNet(_Fields):
     @classmethod
     def example(cls, generator: torch.Generator) -> tuple[GCAUNet, dict[str, Any]]:
         """Return a small instance and three samples."""
-        model = shaken(cls(hidden=2, multipliers=(1, 2), blocks=1), generator)
-        return model, {"fields": torch.randn(3, 2, 8, 4, 3, generator=generator)}
+        model = shaken(cls(hidden=1, multipliers=(1, 1), blocks=1), generator)
+        return model, {"fields": torch.randn(3, 2, 4, 4, 3, generator=generator)}
 
 
 @register_model("gca_resnet")
