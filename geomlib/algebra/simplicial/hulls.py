@@ -14,7 +14,7 @@ from torch import Tensor
 
 from geomlib.algebra.simplicial.complexes import SimplicialComplex, from_simplices
 from geomlib.algebra.simplicial.lifts import clouds_of, equal_clouds
-from geomlib.errors import InvalidInput
+from geomlib.errors import InvalidInput, MissingDependency
 
 __all__ = ["hull_complex"]
 
@@ -42,6 +42,7 @@ def hull_complex(pos: Tensor) -> SimplicialComplex:
 
     Raises:
         InvalidInput: wrong shapes or types, too few points, points that are not finite, a cloud without volume.
+        MissingDependency: scipy is needed and not there.
 
     Source: Liu, Ruhe, Eijkelboom and Forré, *Clifford group equivariant simplicial message passing networks*,
     arXiv 2402.10011.
@@ -118,8 +119,12 @@ def _tables(points: int, dim: int) -> tuple[Tensor, ...]:
 
 
 def _qhull(points: np.ndarray, cloud: int) -> np.ndarray:
-    from scipy.spatial import ConvexHull, QhullError  # pyright: ignore[reportMissingTypeStubs]
-
+    try:
+        from scipy.spatial import ConvexHull, QhullError  # pyright: ignore[reportMissingTypeStubs]
+    except ImportError:
+        raise MissingDependency(
+            "scipy is needed for hulls of many points, or of points in one plane: pip install scipy."
+        ) from None
     try:
         return ConvexHull(points).simplices.astype(np.int64)
     except QhullError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from itertools import combinations
 
@@ -20,6 +21,7 @@ from geomlib.algebra.simplicial import (
     to_message_graph,
     vietoris_rips,
 )
+from geomlib.errors import MissingDependency
 from tests.algebra.clifford.common import load
 from tests.algebra.simplicial import brute
 
@@ -188,6 +190,13 @@ def test_large_clouds_are_quick_and_right():
     found = vietoris_rips(grid, 1.5)
     assert found.edges.shape[1] == 2 * 50 * 49 + 2 * 49 * 49
     assert found.triangles.shape[1] == 4 * 49 * 49
+
+
+def test_without_scipy(monkeypatch):
+    monkeypatch.setitem(sys.modules, "scipy.spatial", None)
+    assert hull_complex(torch.randn(4, 3)).triangles.shape == (3, 4)
+    with pytest.raises(MissingDependency, match="pip install scipy"):
+        hull_complex(torch.randn(40, 3))
 
 
 def test_large_problems_are_cut_in_pieces(monkeypatch):
