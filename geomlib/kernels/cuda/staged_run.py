@@ -21,7 +21,8 @@ _FUNCTIONS: dict[str, Callable[..., Tensor]] = {
     "reciprocal": torch.reciprocal,
     "ratio": lambda a, b: a / b,
     "clamp": lambda v, limit: torch.minimum(torch.maximum(v, -limit), limit),
-    "inside": lambda v, limit: ((v >= -limit) & (v <= limit)).to(v.dtype),
+    "kept": lambda value, v, limit: torch.where((v >= -limit) & (v <= limit), value, 0.0),
+    "square": torch.square,
     "normal": lambda v: 0.5 * torch.erfc(v * -math.sqrt(0.5)),
     "bell": lambda v: torch.exp(-0.5 * v * v) * (1 / math.sqrt(2 * math.pi)),
 }

@@ -32,7 +32,8 @@ FUNCTIONS = {
     "clamp": "(({0}) < -({1}) ? -({1}) : ({0}) > ({1}) ? ({1}) : ({0}))",
     "normal": "real(0.5) * erfc(({0}) * real(-0.70710678118654752440))",
     "bell": "exp(real(-0.5) * ({0}) * ({0})) * real(0.39894228040143267794)",
-    "inside": "(({0}) >= -({1}) && ({0}) <= ({1}) ? real(1) : real(0))",
+    "kept": "(({1}) >= -({2}) && ({1}) <= ({2}) ? ({0}) : real(0))",
+    "square": "square({0})",
 }
 
 #: Threads of a block of the second stage: columns side by side, and how many threads share a column's partial sums.

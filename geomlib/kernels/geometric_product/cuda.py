@@ -128,7 +128,7 @@ def evaluate(form: Form, tasks: tuple[Task, ...], given: dict[str, Tensor]) -> d
         for role, _ in part:
             name = "sums" if role == "w" else f"d{role}"
             found[role] = found[role] + made[name] if role in found else made[name]
-    return {r: t if r == "w" else t.view(count, channels, -1) for r, t in found.items()}
+    return {r: t if r == "w" else t.view(count, channels, t.shape[-1]) for r, t in found.items()}
 
 
 def run(

@@ -56,8 +56,9 @@ class _Forms:
         total: Operand | None = None
         for j in range(self.slices[grade].start, self.slices[grade].stop):
             if self.sign[j]:
-                c = self.bounded(x[j])
-                total = self.writer.fma(c if self.sign[j] > 0 else f"-{c}", c, total)
+                # Squares are rounded before they are added: those of a light-like vector cancel.
+                square = self.writer.call("square", self.bounded(x[j]))
+                total = self.writer.fma(square, float(self.sign[j]), total)
         return 0.0 if total is None else total
 
     def capped(self, raw: Operand) -> Operand:
@@ -67,12 +68,12 @@ class _Forms:
     def pulled(self, x: list[Operand], grade: int, raw: Operand, slope: Operand) -> dict[int, str]:
         """Return the gradient of ``slope * form``."""
         found: dict[int, str] = {}
-        twice = self.writer.mul(self.writer.mul(slope, 2.0), self.writer.call("inside", raw, self.form))
+        twice = self.writer.call("kept", self.writer.mul(slope, 2.0), raw, self.form)
         for j in range(self.slices[grade].start, self.slices[grade].stop):
             if self.sign[j]:
                 factor = self.writer.mul(twice, self.bounded(x[j]))
                 if self.component is not None:
-                    factor = self.writer.mul(factor, self.writer.call("inside", x[j], self.component))
+                    factor = self.writer.call("kept", factor, x[j], self.component)
                 found[j] = factor if self.sign[j] > 0 else f"-{factor}"
         return found
 
@@ -117,10 +118,10 @@ def gate_kernel(kind: Gate, dtype: torch.dtype, backward: bool) -> StagedKernel 
         if grade:
             pulled = forms.pulled(x, grade, raw, by_u)
         else:
-            inside = writer.mul(by_u, writer.call("inside", raw, forms.form))
+            kept = writer.call("kept", by_u, raw, forms.form)
             if forms.component is not None:
-                inside = writer.mul(inside, writer.call("inside", x[0], forms.component))
-            pulled = {0: inside}
+                kept = writer.call("kept", kept, x[0], forms.component)
+            pulled = {0: kept}
         for j in range(part.start, part.stop):
             out[j] = writer.fma(s, g[j], pulled.get(j))
     writer.write("dx" if backward else "out", out, 0, alg.size)

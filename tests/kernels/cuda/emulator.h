@@ -29,6 +29,9 @@ struct alignas(16) double2 {
 template <class T> T __ldcs(const T* p) { return *p; }
 template <class T> void __stcs(T* p, T v) { *p = v; }
 
+inline float __fmul_rn(float a, float b) { return a * b; }
+inline double __dmul_rn(double a, double b) { return a * b; }
+
 struct Dim {
     unsigned int x, y, z;
 };
