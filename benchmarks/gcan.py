@@ -93,11 +93,11 @@ def pairs(
 
     layer = GroupActionLinear(channels, channels)
     mlp, gnn = GCAMLP(blades="all"), GCAGNN(blades="all")
-    few = GCAMLP()
+    few = GCAMLP(blades="points")
     few.load_state_dict(
         {k: v[..., 11:15] if k.endswith("conv.weight") else v for k, v in mlp.state_dict().items()}
     )
-    few_gnn = GCAGNN()
+    few_gnn = GCAGNN(blades="points")
     few_gnn.load_state_dict(
         {k: v[..., 11:15] if k.endswith("conv.weight") else v for k, v in gnn.state_dict().items()}
     )

@@ -41,8 +41,8 @@ class GCAGNN(nn.Module):
         layers: gates of each network.
         steps: of message passing.
         agg: of the gates, as in :class:`~geomlib.layers.MVAct`.
-        blades: ``"points"`` for features of trivectors; ``"coordinates"`` without their e123; ``"all"`` for all 16 blades,
-            whose others stay zero: the same function as of trivectors, slower, with more weights.
+        blades: ``"coordinates"`` for trivectors without e123, which each layer puts in anew; ``"points"`` for trivectors;
+            ``"all"`` for all 16 blades, whose others stay zero: the same function as of points, slower, with more weights.
         start: what the network adds to: ``"velocity"`` for points that go on as in the last two frames, ``"last"`` for the
             last frame, ``"zero"`` for positions of its own.
         centred: show the network positions from the centre of the last frame.
@@ -72,7 +72,7 @@ class GCAGNN(nn.Module):
         layers: int = 1,
         steps: int = 4,
         agg: str = "linear",
-        blades: str = "points",
+        blades: str = "coordinates",
         start: str = "velocity",
         centred: bool = True,
         e123_init: float = 1.0,

@@ -37,8 +37,8 @@ class GCAMLP(nn.Module):
         hidden: channels between layers.
         layers: number of gates.
         agg: of the gates, as in :class:`~geomlib.layers.MVAct`.
-        blades: ``"points"`` for features of trivectors; ``"coordinates"`` without their e123; ``"all"`` for all 16 blades,
-            whose others stay zero: the same function as of trivectors, slower, with more weights.
+        blades: ``"coordinates"`` for trivectors without e123, which each layer puts in anew; ``"points"`` for trivectors;
+            ``"all"`` for all 16 blades, whose others stay zero: the same function as of points, slower, with more weights.
         start: what the network adds to: ``"velocity"`` for points that go on as in the last two frames, ``"last"`` for the
             last frame, ``"zero"`` for positions of its own.
         centred: show the network positions from the centre of the last frame.
@@ -66,7 +66,7 @@ class GCAMLP(nn.Module):
         hidden: int = 128,
         layers: int = 2,
         agg: str = "linear",
-        blades: str = "points",
+        blades: str = "coordinates",
         start: str = "velocity",
         centred: bool = True,
         e123_init: float = 1.0,

@@ -66,7 +66,7 @@ def test_other_blades_stay_zero(cls, overwrite):
     with torch.no_grad():
         for p in model.parameters():
             p.copy_(torch.randn(p.shape, generator=g))
-    points = cls(**small, overwrite=overwrite).double()
+    points = cls(**small, blades="points", overwrite=overwrite).double()
     kept = {k: v[..., 11:15] if k.endswith("conv.weight") else v for k, v in model.state_dict().items()}
     points.load_state_dict(kept)
     pos = torch.randn(3, 4, 4, 3, dtype=torch.float64, generator=g)
