@@ -21,6 +21,7 @@ from geomlib.algebra.clifford.blades import (
     signs_of,
     xor_indices,
 )
+from geomlib.algebra.clifford.matrices import MatrixRep, matrix_rep
 from geomlib.algebra.clifford.products import bilinear, check_multivectors
 from geomlib.algebra.clifford.spaces import GradeSpace
 from geomlib.errors import InvalidInput
@@ -146,7 +147,7 @@ class CliffordAlgebra:
     # Products
 
     def gp(self, x: Tensor, y: Tensor, *, method: str = "auto") -> Tensor:
-        """Return the geometric product."""
+        """Return the geometric product, by the ``"dense"`` Cayley tensor, its ``"table"``, or real matrices (``"matrix"``)."""
         return bilinear(self.metric, "gp", x, y, method)
 
     def wedge(self, x: Tensor, y: Tensor) -> Tensor:
@@ -223,6 +224,25 @@ class CliffordAlgebra:
     def normalize(self, x: Tensor) -> Tensor:
         """Return x divided by its smooth length."""
         return x / self.norm(x)
+
+    # Matrices
+
+    def matrix_rep(self) -> MatrixRep:
+        """Return the faithful representation by real matrices of the method ``"matrix"``."""
+        return matrix_rep(self.metric)
+
+    def to_matrix(self, x: Tensor) -> Tensor:  # (..., blocks, N, N)
+        """Return real matrices that multiply as the multivectors do, in ``matrix_rep().shape``."""
+        check_multivectors("to_matrix", self.size, x)
+        return self.matrix_rep().to_matrix(x)
+
+    def from_matrix(self, matrix: Tensor) -> Tensor:  # (..., 2^n)
+        """Return the inverse of :meth:`to_matrix`.
+
+        Raises:
+            InvalidInput: matrices of another shape.
+        """
+        return self.matrix_rep().from_matrix(matrix)
 
     # Versors
 

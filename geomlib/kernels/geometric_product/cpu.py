@@ -112,6 +112,42 @@ def _load(source, size, width, m, target):
 
 
 @jit_inline
+def _turn(stages, width, m, t):
+    """Put sums and differences of components of a tile in their places, stage after stage."""
+    for q in range(stages.shape[0]):
+        a, b = stages[q, 0] * width, stages[q, 1] * width
+        ta, tb = t[a : a + m], t[b : b + m]
+        if stages[q, 0] == stages[q, 2]:
+            for c in range(m):
+                u, v = ta[c], tb[c]
+                ta[c] = u + v
+                tb[c] = u - v
+        else:
+            for c in range(m):
+                u, v = ta[c], tb[c]
+                tb[c] = u + v
+                ta[c] = u - v
+
+
+@jit_inline
+def _turn_back(stages, width, m, t):
+    """Apply the transposed stages, last first: up to a power of two that is the inverse."""
+    for q in range(stages.shape[0] - 1, -1, -1):
+        a, b = stages[q, 0] * width, stages[q, 1] * width
+        ta, tb = t[a : a + m], t[b : b + m]
+        if stages[q, 0] == stages[q, 2]:
+            for c in range(m):
+                u, v = ta[c], tb[c]
+                ta[c] = u + v
+                tb[c] = u - v
+        else:
+            for c in range(m):
+                u, v = ta[c], tb[c]
+                ta[c] = v + u
+                tb[c] = v - u
+
+
+@jit_inline
 def _negate(size, width, target):
     """Put the negative of a tile behind it."""
     back, front = target[size * width : 2 * size * width], target[: size * width]
@@ -243,27 +279,32 @@ def _pull(first, group, term, sizes, width, m, a, b, g, room, gw):
 
 
 @jit
-def contract(first, group, term, start, stop, lane, a, b, w, out, size_a, size_b, size_o, width, ta, tb, to):
+def contract(
+    first, group, term, stages, start, stop, lane, a, b, w, out, size_a, size_b, size_o, width, ta, tb, to,
+):  # fmt: skip
     """Write products of tiles of rows.
 
-    Tile n holds rows ``start[n]:stop[n]`` of a, b and out, flat arrays of rows; its weights are row ``lane[n]`` of w, a tile
-    (weights, width).
+    The tables are those of the components that the stages make, if there are stages. Tile n holds rows ``start[n]:stop[n]`` of
+    a, b and out, flat arrays of rows; its weights are row ``lane[n]`` of w, a tile (weights, width).
     """
     zero = w[0, 0] - w[0, 0]
     for n in range(start.shape[0]):
         r, m = start[n], stop[n] - start[n]
         _load(a[r * size_a : (r + m) * size_a], size_a, width, m, ta)
+        _turn(stages, width, m, ta)
         _negate(size_a, width, ta)
         _load(b[r * size_b : (r + m) * size_b], size_b, width, m, tb)
+        _turn(stages, width, m, tb)
         for c in range(size_o * width):
             to[c] = zero
         _accumulate(first, group, term, width, m, ta, tb, w[lane[n]], to)
+        _turn_back(stages, width, m, to)
         _store(to, size_o, width, m, out[r * size_o : (r + m) * size_o])
 
 
 @jit
 def gradients(
-    first_x, group_x, term_x, first_y, group_y, term_y, first_w, group_w, term_w, sizes, start, stop, lane, want_w,
+    first_x, group_x, term_x, first_y, group_y, term_y, first_w, group_w, term_w, stages, sizes, start, stop, lane, want_w,
     x, y, g, w, gx, gy, gw, size_x, size_y, size_g, width, tx, ty, tg, to, room,
 ):  # fmt: skip
     """Write the gradients of both factors, and add that of the weights, in one pass over the tiles."""
@@ -272,17 +313,22 @@ def gradients(
         r, m = start[n], stop[n] - start[n]
         wn = w[lane[n]]
         _load(x[r * size_x : (r + m) * size_x], size_x, width, m, tx)
+        _turn(stages, width, m, tx)
         _negate(size_x, width, tx)
         _load(y[r * size_y : (r + m) * size_y], size_y, width, m, ty)
+        _turn(stages, width, m, ty)
         _load(g[r * size_g : (r + m) * size_g], size_g, width, m, tg)
+        _turn(stages, width, m, tg)
         _negate(size_g, width, tg)
         for c in range(size_x * width):
             to[c] = zero
         _accumulate(first_x, group_x, term_x, width, m, tg, ty, wn, to)
+        _turn_back(stages, width, m, to)
         _store(to, size_x, width, m, gx[r * size_x : (r + m) * size_x])
         for c in range(size_y * width):
             to[c] = zero
         _accumulate(first_y, group_y, term_y, width, m, tx, tg, wn, to)
+        _turn_back(stages, width, m, to)
         _store(to, size_y, width, m, gy[r * size_y : (r + m) * size_y])
         if want_w:
             _pull(first_w, group_w, term_w, sizes, width, m, tx, ty, tg, room, gw[lane[n]])

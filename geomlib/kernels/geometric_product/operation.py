@@ -25,8 +25,10 @@ class Served:
 
     def contract(self, order: str, given: dict[str, Tensor]) -> Tensor:
         """Return the partial derivative of F by the first role."""
-        engine = tiles if self.loops else rows
-        return engine.contract(self.form, order, given[order[1]], given[order[2]], given.get("w"))
+        a, b, w = given[order[1]], given[order[2]], given.get("w")
+        if self.loops:
+            return tiles.contract(self.form, order, a, b, w)
+        return rows.contract(self.form.plain or self.form, order, a, b, w)
 
     def pull(self, given: dict[str, Tensor]) -> Tensor:
         """Return the derivative of F by the weights."""
@@ -39,7 +41,7 @@ class Served:
 
 
 def _reference(static: Served, tensors: tuple[Tensor, ...]) -> Tensor:
-    return rows.reference(static.form, tensors)
+    return rows.reference(static.form.plain or static.form, tensors)
 
 
 def _forward(static: Served, tensors: tuple[Tensor, ...]) -> Tensor:

@@ -15,6 +15,7 @@ import numpy as np
 
 from geomlib.algebra.clifford import CliffordAlgebra
 from geomlib.algebra.clifford.blades import grades_of, signs_of, xor_indices
+from geomlib.algebra.clifford.frames import frame
 
 __all__ = [
     "SIZES",
@@ -22,6 +23,7 @@ __all__ = [
     "Groups",
     "feature_form",
     "grade_paths",
+    "matrix_form",
     "product_form",
     "scale_form",
     "signed_scale_form",
@@ -53,6 +55,8 @@ class Form:
         sizes: numbers of components of g, x and y.
         weights: number of weights.
         unit: whether the weights are ones that nobody learns.
+        stages: sums and differences of components that the loops make of all factors first; see `Frame.stages`.
+        plain: the same product of components as they are, where there are stages.
     """
 
     entry: np.ndarray  # (R, 4)
@@ -60,6 +64,8 @@ class Form:
     sizes: tuple[int, int, int]
     weights: int
     unit: bool = False
+    stages: np.ndarray = field(default_factory=lambda: np.zeros((0, 4), np.int64))
+    plain: Form | None = None
     _groups: dict[str, Groups] = field(default_factory=dict, repr=False)
 
     def size(self, role: str) -> int:
@@ -113,6 +119,15 @@ def product_form(alg: CliffordAlgebra, kind: str) -> Form:
     o, i, k, sign = _entries(alg.metric, kind)
     entry = np.stack([o, i, k, np.zeros_like(o)], 1)
     return Form(entry, sign, (alg.size,) * 3, 1, unit=True)
+
+
+@lru_cache(maxsize=64)
+def matrix_form(alg: CliffordAlgebra) -> Form:
+    """Return the form of the geometric product in the basis in which it has the fewest terms."""
+    basis = frame(alg.metric)
+    entry = np.concatenate([basis.entry, np.zeros_like(basis.entry[:, :1])], 1)
+    plain = product_form(alg, "gp")
+    return Form(entry, basis.sign, (alg.size,) * 3, 1, unit=True, stages=basis.stages, plain=plain)
 
 
 @lru_cache(maxsize=64)

@@ -53,7 +53,7 @@ def tiles_of(rows: int, channels: int, size: int, unit: bool = False) -> Tiles:
     lanes = max(_LANES, _NUMBERS // size)
     if unit or channels <= lanes:
         chunk = 1 if unit else max(channels, 1)
-        width = min(lanes // chunk * chunk, max(rows * channels, 1))
+        width = min(lanes // chunk * chunk, max(rows * channels, chunk))
         start = np.arange(0, rows * channels, width, dtype=np.int64)
         stop = np.minimum(start + width, rows * channels)
         return Tiles(start, stop, np.zeros_like(start), width, chunk, 1)
@@ -80,8 +80,11 @@ def spread(tiles: Tiles, w: Tensor) -> Any:  # (C, P) -> (chunks, P * width)
     return repeated.reshape(tiles.chunks, w.shape[1] * tiles.width).contiguous().numpy()
 
 
-def _weights(tiles: Tiles, w: Tensor | None, like: Tensor) -> Any:
-    return torch.ones(1, tiles.width, dtype=like.dtype).numpy() if w is None else spread(tiles, w)
+def _weights(form: Form, tiles: Tiles, w: Tensor | None, like: Tensor) -> Any:
+    if w is not None:
+        return spread(tiles, w)
+    share = 2 * len(form.stages) // form.sizes[0]  # the number of stages, each of which doubles
+    return torch.full((1, tiles.width), 0.5**share, dtype=like.dtype).numpy()
 
 
 def sums(tiles: Tiles, count: int, dtype: torch.dtype) -> Tensor:  # (chunks, count * width)
@@ -116,8 +119,8 @@ def contract(form: Form, order: str, a: Tensor, b: Tensor, w: Tensor | None) -> 
     so, sa, sb = (form.size(r) for r in order)
     rooms = room(tiles, a.dtype, 2 * sa, sb, so)
     cpu.contract(
-        groups.first, groups.group, groups.term, tiles.start, tiles.stop, tiles.lane, flat(a), flat(b),
-        _weights(tiles, w, a), flat(out), sa, sb, so, tiles.width, *rooms,
+        groups.first, groups.group, groups.term, form.stages, tiles.start, tiles.stop, tiles.lane, flat(a), flat(b),
+        _weights(form, tiles, w, a), flat(out), sa, sb, so, tiles.width, *rooms,
     )  # fmt: skip
     return out
 
@@ -155,7 +158,7 @@ def gradients(
         ]
         rooms = room(tiles, x.dtype, 2 * sx, sy, 2 * sg, max(sx, sy), 1)
         cpu.gradients(
-            *tables, SIZE_TABLE, tiles.start, tiles.stop, tiles.lane, want_w, flat(x), flat(y), flat(g),
-            _weights(tiles, w, x), flat(gx), flat(gy), gw.numpy(), sx, sy, sg, tiles.width, *rooms,
+            *tables, form.stages, SIZE_TABLE, tiles.start, tiles.stop, tiles.lane, want_w, flat(x), flat(y), flat(g),
+            _weights(form, tiles, w, x), flat(gx), flat(gy), gw.numpy(), sx, sy, sg, tiles.width, *rooms,
         )  # fmt: skip
     return gx, gy, folded(tiles, gw, x.shape[1]) if want_w else None

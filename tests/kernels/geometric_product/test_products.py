@@ -7,6 +7,7 @@ import torch
 
 from geomlib import InvalidInput
 from geomlib.algebra.clifford import CliffordAlgebra
+from geomlib.errors import GeomlibError
 from geomlib.kernels.dispatch import available_backends
 from geomlib.kernels.geometric_product import fc_gp, geometric_product, weighted_gp
 from geomlib.testing import KernelSuite
@@ -80,7 +81,7 @@ def test_products_without_weights(alg, backend, kind):
         wanted = alg.embed(alg.scalar_product(x, y.expand_as(x)), 0)
     elif wanted is None:
         wanted = getattr(alg, kind)(x, y)
-    for method in ("auto", "dense", "table"):
+    for method in ("auto", "dense", "table") + ("matrix",) * (kind == "gp"):
         close(geometric_product(x, y, alg, kind=kind, method=method, backend=backend), wanted)
 
 
@@ -100,7 +101,15 @@ def test_three_orders_of_derivatives(backend, signature):
     def plain(x, y):
         return geometric_product(x, y, alg, method="table", backend=backend)
 
-    for function, args in ((weighted, (x, y, w)), (connected, (x, y, mix)), (plain, (x, y))):
+    def matrix(x, y):
+        return geometric_product(x, y, alg, method="matrix", backend=backend)
+
+    for function, args in (
+        (weighted, (x, y, w)),
+        (connected, (x, y, mix)),
+        (plain, (x, y)),
+        (matrix, (x, y)),
+    ):
         assert torch.autograd.gradcheck(function, args)
         assert torch.autograd.gradgradcheck(function, args)
 
@@ -134,6 +143,35 @@ def test_layouts_and_sizes(backend):
     v = w.clone().requires_grad_()
     gx, gw = torch.autograd.grad(weighted_gp(empty, empty, v, alg, backend=backend).sum(), (empty, v))
     assert gx.shape == empty.shape and float(gw.abs().max()) == 0
+
+
+@backends
+@pytest.mark.parametrize("signature", [(6, 0, 0), (3, 3, 1), (0, 9, 0)], ids=str)
+def test_many_generators(signature, backend):
+    """Values and gradients of the method that auto takes, beside the loop over blades."""
+    alg = CliffordAlgebra(*signature)
+    x, y = (rand(alg, 3, seed=k).requires_grad_() for k in range(2))
+    found, wanted = geometric_product(x, y, alg, backend=backend), alg.gp(x, y, method="table")
+    close(found, wanted)
+    g = rand(alg, 3, seed=7)
+    for a, b in zip(*(torch.autograd.grad(z, (x, y), g) for z in (found, wanted)), strict=True):
+        close(a, b)
+
+
+def test_the_backend_asked_for_reaches_the_compiled_product():
+    alg = CliffordAlgebra(5)
+    x, y = rand(alg, 4).requires_grad_(), rand(alg, 4, seed=1)
+
+    @torch.compile(fullgraph=True, backend="aot_eager")
+    def compiled(x, y, backend):
+        return geometric_product(x, y, alg, backend=backend)
+
+    for backend in BACKENDS:
+        found = compiled(x, y, backend)
+        close(found, alg.gp(x, y).detach())
+        close(*(torch.autograd.grad(z.square().sum(), x)[0] for z in (found, alg.gp(x, y, method="table"))))
+    with pytest.raises(GeomlibError, match="backend 'cuda' was asked for"):
+        compiled(x, y, "cuda")
 
 
 @backends
