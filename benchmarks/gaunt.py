@@ -6,8 +6,8 @@
 e3nn: ``o3.TensorProduct`` in the mode ``uuu`` with path_weight c^2 and no normalisation, which computes the same numbers.
 "grid": the plain product of three matrices on the exact Gauss-Legendre grid in torch, rows in pieces of 1024, forward only.
 "layer": ``GauntTensorProduct`` without weights (multiplicities outside, as e3nn); "kernel": the same with channels inside.
-float32, process CPU times of single calls, the quickest of each side: whatever else the machine does evicts the caches that
-the quick sides live on. Features have about 2.8 MB. The allocator (glibc) is told to keep freed memory, for all sides alike.
+float32, process CPU times, the quickest sample of each side: whatever else the machine does evicts the caches that the quick
+sides live on. Features have about 2.8 MB. The allocator (glibc) is told to keep freed memory, for all sides alike.
 """
 
 from __future__ import annotations
@@ -16,9 +16,7 @@ import argparse
 import ctypes
 import gc
 import json
-import math
 import sys
-import time
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -31,6 +29,7 @@ from torch import Tensor
 from geomlib.algebra.gaunt import sphere_grid
 from geomlib.algebra.irreps import Irreps, gaunt_constant
 from geomlib.bench.results import machine
+from geomlib.bench.timing import interleaved
 from geomlib.kernels.gaunt import SignalProduct, gaunt_product, methods_of
 from geomlib.layers import GauntConvolution, GauntTensorProduct, TensorProduct
 
@@ -45,23 +44,8 @@ def signal(level: int, channels: int) -> str:
 
 
 def quickest(runs: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
-    """Return the shortest CPU time of a call of each in seconds; in turn, up to eight calls per round and about 20 ms."""
-    calls: dict[str, int] = {}
-    for name, run in runs.items():
-        run()
-        run()
-        calls[name] = max(2, min(8, int(0.02 / timed(run))))
-    best = dict.fromkeys(runs, math.inf)
-    for _ in range(rounds):
-        for name, run in runs.items():
-            best[name] = min(best[name], *(timed(run) for _ in range(calls[name])))
-    return best
-
-
-def timed(run: Callable[[], Any]) -> float:
-    start = time.process_time()
-    run()
-    return time.process_time() - start
+    """Return the CPU time of a call of each in seconds, the shortest of several rounds."""
+    return {name: min(times) for name, times in interleaved(runs, rounds).items()}
 
 
 def of_e3nn(one: str, two: str, out: str) -> Product:

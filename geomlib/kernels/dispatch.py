@@ -31,6 +31,7 @@ __all__ = [
     "inside_transform",
     "refuse_forward_mode",
     "traced",
+    "transformed",
     "use_backend",
 ]
 
@@ -87,7 +88,7 @@ def traced(*tensors: Tensor | None) -> bool:
     """Return whether operators on these tensors are being noted down for later, by torch.compile, export or make_fx."""
     if torch.compiler.is_compiling():
         return True
-    if _transformed():
+    if transformed():
         return False
     if torch._C._get_dispatch_mode(torch._C._TorchDispatchModeKey.PROXY) is not None:
         return True
@@ -102,13 +103,14 @@ _peek: Callable[[], object] = getattr(
 )
 
 
-def _transformed() -> bool:
+def transformed() -> bool:
+    """Return whether a transform of ``torch.func`` is at work."""
     return _peek() is not None
 
 
 def inside_transform() -> bool:
     """Tracing, functorch transforms and forward-mode derivatives see torch operations only, not compiled loops."""
-    return traced() or _transformed() or forward_ad._current_level >= 0
+    return traced() or transformed() or forward_ad._current_level >= 0
 
 
 def refuse_forward_mode(op: str) -> None:

@@ -14,10 +14,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd import Function
+from torch.autograd import Function, forward_ad
 
 from geomlib.errors import InvalidInput
-from geomlib.kernels.dispatch import choose, refuse_forward_mode
+from geomlib.kernels.dispatch import choose, refuse_forward_mode, transformed
 from geomlib.kernels.gaunt.cost import Situation, best_method, explain
 from geomlib.kernels.gaunt.methods import METHODS, chunked, methods_of, whole
 from geomlib.kernels.gaunt.spec import LAYOUTS, SignalProduct
@@ -77,13 +77,17 @@ def _situation(x: Tensor, backend: str) -> Situation:
 
 
 def _product(spec: SignalProduct, method: str, backend: str | None, x: Tensor, y: Tensor) -> Tensor:
-    served = choose("gaunt_product", (x, y), backend)
-    transformed = _inside_functorch()
+    served, inside = choose("gaunt_product", (x, y), backend), transformed()
     if method == "auto":
-        method = best_method(spec, _situation(x, served), may_time=not transformed)
+        method = best_method(spec, _situation(x, served), may_time=not inside)
     with _no_autocast(x.device.type):
-        if transformed:
+        if inside:
             return whole(spec, method, x, y)
+        # Without a graph to build, autograd's share would be a third of a small product.
+        if forward_ad._current_level < 0 and not (
+            torch.is_grad_enabled() and (x.requires_grad or y.requires_grad)
+        ):
+            return chunked(spec, method, served, x.detach(), y.detach())
         return _Product.apply(spec, method, served, x, y)
 
 
@@ -155,20 +159,17 @@ _operator.register_autograd(_pull, setup_context=_keep)
 
 
 def _is_plain(x: Tensor) -> bool:
-    return type(x) in (Tensor, torch.nn.Parameter) or _inside_functorch()
+    return type(x) in (Tensor, torch.nn.Parameter) or transformed()
 
 
-def _inside_functorch() -> bool:
-    functorch = getattr(torch._C, "_functorch", None)
-    peek = getattr(functorch, "peek_interpreter_stack", None)
-    return peek is not None and peek() is not None
+_NOTHING = contextlib.nullcontext()
 
 
 def _no_autocast(device: str) -> Any:
     """Return a context without autocast; products of low precision would not be exact."""
     if torch.is_autocast_enabled(device):
         return torch.autocast(device, enabled=False)
-    return contextlib.nullcontext()
+    return _NOTHING
 
 
 def _check(spec: SignalProduct, x: Tensor, y: Tensor, method: str) -> None:
