@@ -243,8 +243,8 @@ class GeometricAttention(nn.Module):
 
     def _invariants(self, products: Any) -> Tensor:
         found, terms = products
-        whole = found[0, self.rank]
-        shape = torch.broadcast_shapes(*(x.shape for x in whole.values()))
+        whole = found[0, self.rank]  # every blade of it has the axes of all members
+        shape = next(iter(whole.values())).shape
         return self.algebra.invariants(
             [found[run] for run in runs(self.rank, self.invariant_mode)], terms, shape
         )
