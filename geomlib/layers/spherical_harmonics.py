@@ -20,11 +20,16 @@ __all__ = ["SphericalHarmonics"]
 class SphericalHarmonics(nn.Module):
     r"""Real spherical harmonics of vectors, of any degree.
 
-    .. math:: Y_{lm}(x), \qquad Y_l(Rx) = D^l(R)\, Y_l(x)
+    .. math:: Y_{lm}(x) = N_{l|m|}\, Q_l^{|m|}(x)\, \{\sqrt2\, s_{|m|},\; 1,\; \sqrt2\, c_m\}, \qquad c_m + i s_m = (z + ix)^m,
+              \qquad Y_l(Rx) = D^l(R)\, Y_l(x)
+
+    with :math:`Q_m^m = (2m-1)!!` and :math:`(l-m)\,Q_l^m = (2l-1)\,y\,Q_{l-1}^m - (l+m-1)\,r^2\,Q_{l-2}^m`.
 
     The derivatives of first and second order recompute the harmonics: nothing but ``x`` is kept.
 
     **Group** O(3): vectors to irreps l with parity :math:`(-1)^l`. **Shapes** (..., 3) to (..., sum 2l+1).
+
+    Signs, order and normalisations are those of e3nn (Geiger, Smidt, *e3nn: Euclidean Neural Networks*, arXiv 2207.09453).
 
     Args:
         l: a degree, several, or irreps.

@@ -244,6 +244,16 @@ class TensorProduct(nn.Module):
 class FullyConnectedTensorProduct(TensorProduct):
     r"""The tensor product in which every multiplicity meets every other, with one weight each (mode ``uvw``).
 
+    .. math:: z_{wk} = \sum_p c_p \sum_{uv} W^p_{uvw} \sum_{ij} C^p_{ijk}\, x_{ui}\, y_{vj}
+
+    over all paths p that the irreps of the output allow; constants, weights and their order are e3nn's.
+
+    Args:
+        irreps_in1: of x.
+        irreps_in2: of y.
+        irreps_out: of the product.
+        options: of :class:`TensorProduct`.
+
     **Group** O(3). **Shapes** as :class:`TensorProduct`.
 
     >>> FullyConnectedTensorProduct("4x0e+2x1o", "1x0e+1x1o", "3x0e+5x1o").weight_numel
@@ -269,6 +279,10 @@ class FullyConnectedTensorProduct(TensorProduct):
 
 class FullTensorProduct(TensorProduct):
     r"""All outputs of the tensor product, no weights (mode ``uvuv``), sorted by degree.
+
+    .. math:: z_{(uv)k} = c \sum_{ij} C_{ijk}\, x_{ui}\, y_{vj}
+
+    for every pair of blocks and every irrep of their product; constants and order are e3nn's.
 
     Args:
         irreps_in1: of x.
@@ -304,6 +318,10 @@ class FullTensorProduct(TensorProduct):
 class ElementwiseTensorProduct(TensorProduct):
     r"""Products of the k-th irrep of one feature with the k-th of the other, no weights (mode ``uuu``).
 
+    .. math:: z_{uk} = c \sum_{ij} C_{ijk}\, x_{ui}\, y_{uj}
+
+    for every irrep of the product of each pair; constants and order are e3nn's.
+
     Args:
         irreps_in1: of x.
         irreps_in2: of y, as many irreps as x has.
@@ -334,6 +352,8 @@ class ElementwiseTensorProduct(TensorProduct):
 
 class ChannelwiseTensorProduct(TensorProduct):
     r"""Every channel of x times every irrep of y, with one weight per channel and path (mode ``uvu``).
+
+    .. math:: z_{pk u} = c_p\, \sum_v W^p_{uv} \sum_{ij} C^p_{ijk}\, x_{ui}\, y_{vj}
 
     The product of message passing: x are features of a neighbour, y spherical harmonics of the edge, the weights come from
     a radial network. On a CPU it runs as one Numba loop over the sparse table of couplings.

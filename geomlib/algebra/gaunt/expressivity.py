@@ -48,7 +48,7 @@ class Coupling:
 
 
 def interactability(op: Any) -> frozenset[tuple[int, int, int]]:
-    """Return the triples of degrees that a product couples.
+    r"""Return the triples of degrees that a product couples, :math:`\{(l_1, l_2, l_3) : T_{l_1 l_2 l_3} \ne 0\}`.
 
     Args:
         op: a ``TensorProduct``, a ``GauntTensorProduct``, or anything with ``couplings()`` or a ``spec``.
@@ -64,7 +64,9 @@ def interactability(op: Any) -> frozenset[tuple[int, int, int]]:
 
 
 def expressivity(op: Any, seed: int = 0) -> int:
-    """Return the dimension of the set of equivariant bilinear maps of one copy of each irrep that a product reaches.
+    r"""Return the dimension of the set of equivariant bilinear maps of one copy of each irrep that a product reaches.
+
+    .. math:: \operatorname{rank} \frac{\partial\, \text{path coefficients}}{\partial (w, B_1, B_2, B_3)}
 
     Its own weights vary, and so do linear maps from one copy of each irrep to the blocks of its inputs and from those of
     its output.

@@ -4,6 +4,9 @@ r"""Spherical harmonics as trigonometric polynomials in both angles.
 
 The formula continues to :math:`\beta \in [0, 2\pi)` without any change of sign, so products of functions on the sphere are
 convolutions of these coefficients.
+
+Source: Luo, Chen, Krishnapriyan, *Enabling Efficient Equivariant Operations in the Fourier Basis via Gaunt Tensor Products*,
+arXiv 2401.10216.
 """
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
@@ -26,7 +29,10 @@ Complex = NDArray[np.complex128]
 
 @functools.cache
 def fourier_coefficients(lmax: int) -> Complex:  # ((lmax + 1)^2, 2 lmax + 1, 2 lmax + 1)
-    """Return y, axes (lm, u, v) with u and v from -lmax to lmax; zero except where v is m or -m.
+    r"""Return y, axes (lm, u, v) with u and v from -lmax to lmax; zero except where v is m or -m.
+
+    .. math:: y^{lm}_{uv} = \frac{1}{4\pi^2} \int_0^{2\pi}\!\!\int_0^{2\pi} Y_{lm}(\beta, \alpha)\,
+              e^{-i(u\beta + v\alpha)}\, d\beta\, d\alpha
 
     Raises:
         InvalidInput: a negative degree.
@@ -62,6 +68,11 @@ def fourier_projection(
 
     Without ``solid_angle`` the measure is :math:`d\beta\,d\alpha`, which is what a Poisson bracket needs: its factor
     1 / sin b cancels that of the solid angle.
+
+    Args:
+        lmax: largest degree of the harmonics.
+        band: largest u and v.
+        solid_angle: integrate over the sphere.
 
     >>> fourier_projection(1, 2).shape
     (4, 5, 5)

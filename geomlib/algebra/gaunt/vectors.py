@@ -24,7 +24,7 @@ Label = tuple[int, int]
 
 
 def vector_labels(j: int) -> tuple[Label, ...]:
-    """Return the labels of a degree.
+    """Return the labels (j, l) of a degree: l = j - 1, j, j + 1, as far as they are degrees and couple to j.
 
     >>> vector_labels(0), vector_labels(2)
     (((0, 1),), ((2, 1), (2, 2), (2, 3)))
@@ -61,7 +61,17 @@ def vector_constant(s: tuple[int, int, int], l: tuple[int, int, int], j: tuple[i
 def vector_harmonics(
     labels: tuple[Label, ...], harmonics: NDArray[np.float64]
 ) -> NDArray[np.float64]:  # (3, P, sum 2j + 1)
-    """Return the components of vector harmonics from scalar ones of all degrees up to the largest l, (P, (l + 1)^2)."""
+    r"""Return the components of vector harmonics from scalar ones.
+
+    .. math:: V^{(j,l)}_{m,a} = \sqrt{2j+1} \sum_n C^{l\,1\,j}_{n a m}\, Y_{ln}
+
+    Args:
+        labels: which.
+        harmonics: of all degrees up to the largest l at P points, (P, (l + 1)^2).
+
+    >>> vector_harmonics(((1, 0),), np.full((1, 1), 0.25))[:, 0, :].round(2).tolist()  # constant along each axis
+    [[0.25, 0.0, 0.0], [0.0, 0.25, 0.0], [0.0, 0.0, 0.25]]
+    """
     parts = [
         math.sqrt(2 * j + 1)
         * np.einsum("pn,nam->apm", harmonics[:, l * l : (l + 1) ** 2], wigner_3j(l, 1, j).numpy())

@@ -44,6 +44,7 @@ def spherical_harmonics(
     Raises:
         InvalidInput: as the reference; a backend that cannot serve ``x``.
 
+    >>> import torch
     >>> spherical_harmonics([0, 1], torch.randn(5, 3)).shape
     torch.Size([5, 4])
     """
