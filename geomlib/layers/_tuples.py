@@ -116,5 +116,6 @@ class Fold:
 
 @lru_cache(maxsize=8)
 def fold_of(n: int, rank: int, device: torch.device) -> Fold:
-    """Return the representatives; the last few are kept."""
-    return Fold(n, rank, device)
+    """Return the representatives; the last few are kept, also for training if they were first asked for in inference."""
+    with torch.inference_mode(False):
+        return Fold(n, rank, device)

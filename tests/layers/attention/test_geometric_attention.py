@@ -13,6 +13,7 @@ from torch import nn
 from geomlib import InvalidInput
 from geomlib.algebra.clifford import CliffordAlgebra
 from geomlib.layers import GeometricAttention, MomentumNorm, neighbour_table
+from geomlib.layers._tuples import fold_of
 from geomlib.verify import check
 from tests.algebra.clifford.common import FIXTURES
 from tests.layers.attention.dense import attend
@@ -157,6 +158,17 @@ def test_folded_tuples_are_all_tuples(rank, merge_fun, labeled, monkeypatch):
     monkeypatch.setattr(layer, "_fold", lambda r, tuples: None)
     for a, b in zip(folded, layer(r, v, child, mask=mask, return_attention=True), strict=True):
         close(a, b)
+
+
+def test_training_after_inference():
+    """Indices that were made in inference mode serve gradients too."""
+    fold_of.cache_clear()
+    r, v = cloud(7)
+    layer = make(rank=3)
+    with torch.inference_mode():
+        layer(r, v)
+    (g,) = torch.autograd.grad(layer(r.requires_grad_(), v).sum(), r)
+    assert bool(torch.isfinite(g).all())
 
 
 VARIANTS = [
