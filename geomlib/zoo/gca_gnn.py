@@ -133,5 +133,6 @@ class GCAGNN(nn.Module):
         return shaken(model, generator), {"pos": torch.randn(3, 4, 4, 3, generator=generator)}
 
     def extra_repr(self) -> str:
-        """Return the number of weights."""
-        return f"{sum(p.numel() for p in self.parameters()):,} weights, blades={self.blades!r}"
+        """Return the group, the number of weights and the blades."""
+        count = sum(p.numel() for p in self.parameters())
+        return f"{self.symmetry.group}, {count:,} weights, blades={self.blades!r}"

@@ -117,5 +117,6 @@ class GCAMLP(nn.Module):
         return model, {"pos": torch.randn(3, 4, 4, 3, generator=generator)}
 
     def extra_repr(self) -> str:
-        """Return the number of weights."""
-        return f"{sum(p.numel() for p in self.parameters()):,} weights, blades={self.blades!r}"
+        """Return the group, the number of weights and the blades."""
+        count = sum(p.numel() for p in self.parameters())
+        return f"{self.symmetry.group}, {count:,} weights, blades={self.blades!r}"

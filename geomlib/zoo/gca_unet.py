@@ -75,8 +75,8 @@ class _Fields(nn.Module):
         return rows_symmetry_of("fields")
 
     def extra_repr(self) -> str:
-        """Return the number of weights."""
-        return f"{sum(p.numel() for p in self.parameters()):,} weights"
+        """Return the group and the number of weights."""
+        return f"{self.symmetry.group}, {sum(p.numel() for p in self.parameters()):,} weights"
 
 
 def _checked(model: str, **sizes: int) -> None:
