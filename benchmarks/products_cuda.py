@@ -13,8 +13,6 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
-import re
-import statistics
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,6 +23,7 @@ from torch import Tensor
 
 from geomlib.algebra.irreps import Irreps
 from geomlib.algebra.irreps.products import ProductSpec
+from geomlib.bench.card import PASSES, by_autograd, copy_speed, file_name, milliseconds
 from geomlib.bench.results import machine
 from geomlib.errors import InvalidInput
 from geomlib.files import write_atomic
@@ -44,7 +43,6 @@ PACKAGES = (
     "openequivariance",
 )
 NODES, EDGES = 3000, 160_000
-PASSES = ("forward", "backward", "double backward")
 Runs = dict[str, Callable[[], Any]]
 
 
@@ -130,40 +128,6 @@ def row(name: str, problem: Problem, times: dict[str, dict[str, float]]) -> dict
     return {"problem": name, "limit ms": limits, "ms": found, "fraction of limit": fractions}
 
 
-def file_name(card: str) -> str:
-    """Return where results of a card go: ``products_cuda_nvidia_h200.json``."""
-    return f"products_cuda_{re.sub(r'[^a-z0-9]+', '_', card.lower()).strip('_')}.json"
-
-
-def milliseconds(run: Callable[[], Any], repeats: int, calls: int = 10) -> float:
-    """Return the median time of a call on the card."""
-    for _ in range(3):
-        run()
-    found = []
-    for _ in range(repeats):
-        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        start.record()
-        for _ in range(calls):
-            run()
-        end.record()
-        end.synchronize()
-        found.append(start.elapsed_time(end) / calls)
-    return statistics.median(found)
-
-
-def by_autograd(product: Callable[..., Tensor], leaves: list[Tensor]) -> Runs:
-    """Return the three passes of a function of (x, y, w)."""
-    out = product(*leaves)
-    g = torch.randn_like(out).requires_grad_()
-    first = torch.autograd.grad(out, leaves, g, create_graph=True)
-    tangents = [torch.randn_like(t) for t in leaves]
-    return {
-        "forward": lambda: product(*(t.detach() for t in leaves)),
-        "backward": lambda: torch.autograd.grad(out, leaves, g.detach(), retain_graph=True),
-        "double backward": lambda: torch.autograd.grad(first, [g, *leaves], tangents, retain_graph=True),
-    }
-
-
 def kernel_runs(spec: ProductSpec, rows: DeviceRows, leaves: list[Tensor]) -> Runs:
     """Return the three passes as kernels, without autograd and changes of layout."""
     plan = plan_of(spec)
@@ -240,13 +204,6 @@ def measure(name: str, kind: str, repeats: int) -> dict[str, Any]:
     return found | {"failed": failed} if failed else found
 
 
-def copy_speed() -> float:
-    """Return the card's copy bandwidth in TB/s, bytes read and written."""
-    source = torch.empty(1 << 30, device="cuda")
-    target = torch.empty_like(source)
-    return 2 * 4 * source.numel() / milliseconds(lambda: target.copy_(source), 5) / 1e9
-
-
 def about(command: str) -> dict[str, Any]:
     """Return what ran where."""
     return {
@@ -275,7 +232,7 @@ def main() -> int:
     for name in arguments.problems:
         found.append(measure(name, arguments.graph, arguments.repeats))
         print(json.dumps(found[-1]), flush=True)
-    out = arguments.out or RESULTS / file_name(torch.cuda.get_device_name())
+    out = arguments.out or RESULTS / file_name("products_cuda", torch.cuda.get_device_name())
     result = {
         "about": about(f"python benchmarks/products_cuda.py --graph {arguments.graph}"),
         "graph": arguments.graph,

@@ -69,9 +69,11 @@ def print_staged(kernel: StagedKernel, dtype: torch.dtype, resident: int | None 
     if kernel.sums:
         arguments.append("real_t* __restrict__ partial")
     arguments += [f"const long long {name}" for name in ("rows", "channels", "width", "per", "tiles")]
+    rounded = "__dmul_rn" if DTYPES[dtype][1] == "double" else "__fmul_rn"  # never part of a multiply-add
     lines = [
         *preamble(dtype),
         "#define real(v) ((real_t)(v))",
+        f"static __device__ __forceinline__ real_t square(real_t v) {{ return {rounded}(v, v); }}",
         head,
         "    " + ",\n    ".join(arguments) + ")",
     ]
@@ -163,7 +165,7 @@ class _Printer:
         self, part: Part, first: int, size: int, together: str, alone: str, pointer: str
     ) -> list[str]:
         """Move components: all threads side by side where an item's are neighbours, else every thread those of its item."""
-        name, unroll = part.name, f"#pragma unroll {min(size, 8)}"
+        name, unroll = part.name, f"#pragma unroll {min(size, 4)}"
         dense = f"{name}_component == 1 && (per == 1 || {name}_row == channels * {name}_channel)"
         return [
             f"    if ({dense}) {{",

@@ -49,7 +49,7 @@ def test_a_line_of_the_table():
     line = BENCHMARK["row"]("MACE-large", PROBLEMS["MACE-large"], times)
     assert line["fraction of limit"] == {"forward": 1.775, "backward": 0.685, "double backward": 0.72}
     assert line["ms"]["kernel"]["backward"] == 1.0
-    assert BENCHMARK["file_name"]("NVIDIA H200") == "products_cuda_nvidia_h200.json"
+    assert BENCHMARK["file_name"]("products_cuda", "NVIDIA H200") == "products_cuda_nvidia_h200.json"
 
 
 def test_the_passes_that_are_timed():

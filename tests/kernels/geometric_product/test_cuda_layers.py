@@ -108,7 +108,7 @@ def test_zero_light_like_and_huge(signature, value):
     found = derivatives(product(whole), tensors, 1)
     expected = derivatives(lambda t: cuda_layers.PRODUCT.reference(whole, tuple(t)), tensors, 1)
     for p, q in zip(found, expected, strict=True):
-        assert bool(torch.isfinite(p[torch.isfinite(q)]).all()) and bool(torch.isfinite(found[0]).all())
+        assert bool(torch.isfinite(p[torch.isfinite(q)]).all())
 
 
 @pytest.mark.parametrize("shape", [(0, 3), (1, 1), (300, 3), (2, 140)])
