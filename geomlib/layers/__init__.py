@@ -18,10 +18,10 @@ from geomlib.layers.group_action import GroupActionLinear
 from geomlib.layers.group_action_network import GroupActionMessagePassing, GroupActionMLP
 from geomlib.layers.linear import Linear
 from geomlib.layers.momentum_norm import MomentumNorm
-from geomlib.layers.multivector_activation import MVSiLU
+from geomlib.layers.multivector_activation import MVGELU, MVSiLU
 from geomlib.layers.multivector_gate import MVAct, VectorSiLU
 from geomlib.layers.multivector_linear import MVLinear
-from geomlib.layers.multivector_norms import MVLayerNorm, MVNormalization
+from geomlib.layers.multivector_norms import MVLayerNorm, MVNormalization, MVRMSNorm
 from geomlib.layers.neighbour_table import neighbour_table
 from geomlib.layers.norms import Norm, NormActivation
 from geomlib.layers.phm import PHMLinear
@@ -56,6 +56,7 @@ from geomlib.layers.vector_group_norm import MVGroupNorm
 
 __all__ = [
     "CEMLP",
+    "MVGELU",
     "Activation",
     "BatchNorm",
     "BesselBasis",
@@ -90,6 +91,7 @@ __all__ = [
     "MVLayerNorm",
     "MVLinear",
     "MVNormalization",
+    "MVRMSNorm",
     "MVSiLU",
     "MomentumNorm",
     "Norm",

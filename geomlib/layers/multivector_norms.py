@@ -8,10 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from geomlib.algebra.clifford import CliffordAlgebra
-from geomlib.algebra.clifford.versors import smooth_root
 from geomlib.algebra.symmetry import Symmetry
 from geomlib.errors import InvalidInput
-from geomlib.kernels.geometric_product.lengths import EPS, finite_squares
+from geomlib.kernels.geometric_product.norms import channel_norm
 from geomlib.kernels.geometric_product.steerable import normalised
 from geomlib.layers._multivectors import (
     checked,
@@ -21,7 +20,7 @@ from geomlib.layers._multivectors import (
     symmetry_of,
 )
 
-__all__ = ["MVLayerNorm", "MVNormalization"]
+__all__ = ["MVLayerNorm", "MVNormalization", "MVRMSNorm"]
 
 
 class MVNormalization(nn.Module):
@@ -124,12 +123,7 @@ class MVLayerNorm(nn.Module):
             InvalidInput: shapes or types that do not fit.
         """
         checked("MVLayerNorm", x, self.algebra, self.channels, self.a)
-        q = finite_squares(x, self.algebra)
-        if self.safe:
-            mean = torch.hypot(q, torch.full_like(q, self.eps)).sum(-1).sqrt().mean(-1, keepdim=True)
-        else:
-            mean = smooth_root(q.sum(-1)).mean(-1, keepdim=True) + EPS
-        return x * (self.a[0] / mean).unsqueeze(-1)
+        return channel_norm(x, self.a[0], self.algebra, eps=self.eps if self.safe else None)
 
     @property
     def symmetry(self) -> Symmetry:
@@ -145,3 +139,63 @@ class MVLayerNorm(nn.Module):
     def extra_repr(self) -> str:
         """Return the group, the channels and the form."""
         return f"{label(self.algebra)}, {self.channels}, safe={self.safe}, eps={self.eps}"
+
+
+class MVRMSNorm(nn.Module):
+    r"""Divide multivectors by the root mean square of their lengths over channels.
+
+    .. math:: y_c = \frac{a_c\, x_c}{\big(\frac1C \sum_d \sum_g (q(x_{dg})^2 + \epsilon^2)^{1/2}\big)^{1/2}}
+
+    Every grade counts by its absolute form, so that light-like directions do not cancel: the factor is at most
+    :math:`a\,((n + 1)\,\epsilon)^{-1/2}`, and as smooth as the square root.
+
+    **Group** Pin(p,q,r). **Shapes** ``x`` (..., channels, 2^n) to the same.
+
+    Args:
+        algebra: of the multivectors.
+        channels: of the input.
+        eps: the constant.
+
+    Raises:
+        InvalidInput: an eps that is not positive; wrong shapes or types at the call.
+
+    Source: Zhang and Sennrich, *Root mean square layer normalization*, arXiv 1910.07467; the lengths are those of
+    :class:`MVLayerNorm`.
+
+    >>> layer = MVRMSNorm(CliffordAlgebra(3), 4)
+    >>> y = layer(10 * torch.randn(5, 4, 8))
+    >>> torch.allclose(y.square().sum(-1).mean(-1), torch.ones(5), atol=1e-3)
+    True
+    """
+
+    def __init__(self, algebra: CliffordAlgebra, channels: int, *, eps: float = 1e-2) -> None:
+        super().__init__()
+        checked_sizes("MVRMSNorm", algebra, channels=channels)
+        if not eps > 0:
+            raise InvalidInput(f"MVRMSNorm: eps={eps}, expected a positive number.")
+        self.algebra, self.channels, self.eps = algebra, channels, eps
+        self.a = nn.Parameter(torch.ones(1, channels))
+
+    def forward(self, x: Tensor) -> Tensor:  # (..., channels, 2^n)
+        """Return the divided multivectors.
+
+        Raises:
+            InvalidInput: shapes or types that do not fit.
+        """
+        checked("MVRMSNorm", x, self.algebra, self.channels, self.a)
+        return channel_norm(x, self.a[0], self.algebra, mean="root mean square", eps=self.eps)
+
+    @property
+    def symmetry(self) -> Symmetry:
+        """Pin(p,q,r): multivectors in and out; rows are independent."""
+        return symmetry_of(self.algebra)
+
+    @classmethod
+    def example(cls, generator: torch.Generator) -> tuple[MVRMSNorm, dict[str, Any]]:
+        """Return an instance and one set of inputs."""
+        algebra = CliffordAlgebra(1, 3)
+        return example_of(lambda: cls(algebra, 3), algebra, 3, generator)
+
+    def extra_repr(self) -> str:
+        """Return the group, the channels and the constant."""
+        return f"{label(self.algebra)}, {self.channels}, eps={self.eps}"

@@ -84,8 +84,8 @@ def geometric_product(
     :mod:`geomlib.algebra.clifford.frames`, 2^k times fewer, after sums and differences of blades: round-off is relative to the
     largest component, also where a part of the product vanishes. ``dense`` contracts with the Cayley tensor. ``auto`` takes
     Numba loops where they can serve, over the table up to n = 4 and in that basis above, and otherwise torch: the dense
-    contraction for few rows (1024) of few generators (4), matrices from n = 6, a loop over blades between. All have derivatives
-    of any order.
+    contraction for few rows (1024) of few generators (4), matrices from n = 6, a loop over blades between. All have
+    derivatives of any order.
 
     **Group** Pin(p,q,r). **Shapes** leading axes are broadcast.
 

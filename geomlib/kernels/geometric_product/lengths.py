@@ -14,12 +14,12 @@ from geomlib.algebra.clifford import CliffordAlgebra
 from geomlib.algebra.clifford.blades import grades_of, signs_of
 from geomlib.kernels.geometric_product import grade_squares
 
-__all__ = ["EPS", "Grades", "finite_squares", "grades"]
+__all__ = ["EPS", "SMALL", "Grades", "finite_squares", "grades"]
 
 #: The constant of the denominators of the reference code.
 EPS = 1e-6
 #: Below this the smooth length does not fall.
-_SMALL = 1e-8
+SMALL = 1e-8
 #: From here on the form's square may overflow, and the constant is below its round-off.
 _LARGE = 1e18
 
@@ -59,6 +59,6 @@ def grades(algebra: CliffordAlgebra, dtype: torch.dtype) -> Grades:
     g = grades_of(algebra.n)
     sign = np.diagonal(signs_of(algebra.metric)) * (1 - 2 * (g * (g - 1) // 2 % 2))
     component, form = _limits(algebra, dtype)
-    numbers = [component if algebra.q_ else np.inf, form, _SMALL**2, 1.0, 1.0 + EPS, 0.5**0.5, _LARGE]
+    numbers = [component if algebra.q_ else np.inf, form, SMALL**2, 1.0, 1.0 + EPS, 0.5**0.5, _LARGE]
     ends = np.cumsum([0, *algebra.grade_sizes]).astype(np.int64)
     return Grades(ends, sign.astype(kind), np.array(numbers, kind))

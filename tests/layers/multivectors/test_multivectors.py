@@ -10,11 +10,13 @@ from geomlib.algebra.clifford import CliffordAlgebra
 from geomlib.kernels.dispatch import available_backends, use_backend
 from geomlib.layers import (
     CEMLP,
+    MVGELU,
     MVGeometricProduct,
     MVGeometricProductFC,
     MVLayerNorm,
     MVLinear,
     MVNormalization,
+    MVRMSNorm,
     MVSiLU,
 )
 from geomlib.verify import check
@@ -37,6 +39,13 @@ MODULES = {
     "mvsilu_norm": lambda a: MVSiLU(a, 3, "norm"),
     "mvlayernorm": lambda a: MVLayerNorm(a, 3, safe=False),
     "normalization": lambda a: MVNormalization(a, 3),
+}
+#: Layers that the reference code does not have, or not so.
+OURS = {
+    "safe": lambda a: MVLayerNorm(a, 3),
+    "rms": lambda a: MVRMSNorm(a, 3),
+    "mvgelu": lambda a: MVGELU(a, 3),
+    "mvgelu_norm": lambda a: MVGELU(a, 3, "norm"),
 }
 
 
@@ -76,12 +85,12 @@ def test_cemlp_is_the_reference(backend):
 
 @pytest.mark.parametrize("signature", SIGNATURES, ids=str)
 @pytest.mark.parametrize(
-    "name", ["mvlinear", "sgp", "fcgp", "mvsilu_mag2", "mvsilu_norm", "safe", "mvlayernorm"]
+    "name", ["mvlinear", "sgp", "fcgp", "mvsilu_mag2", "mvsilu_norm", "mvlayernorm", *OURS]
 )
 def test_exact_under_versors(signature, name):
     alg = CliffordAlgebra(*signature)
     torch.manual_seed(0)
-    layer = {**MODULES, "safe": lambda a: MVLayerNorm(a, 3)}[name](alg)
+    layer = {**MODULES, **OURS}[name](alg)
     report = check(layer, example={"x": rand(alg, 4, 3)}, trials=4, stress=False)
     assert report.verdict == "EXACT", report
 
@@ -95,15 +104,14 @@ def test_a_wrong_metric_is_caught():
     assert report.verdict == "BROKEN"
 
 
-@pytest.mark.parametrize("name", [*MODULES, "safe", "cemlp"])
+@pytest.mark.parametrize("name", [*MODULES, *OURS, "cemlp"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_extreme_inputs_stay_finite(name, dtype, backend):
     """Zero, light-like, tiny and huge rows have finite values and gradients."""
     alg = CliffordAlgebra(1, 3)
-    extra = {"safe": lambda a: MVLayerNorm(a, 3), "cemlp": lambda a: CEMLP(a, 3, 3, 2, n_layers=1)}
     torch.manual_seed(0)
-    layer = {**MODULES, **extra}[name](alg).to(dtype)
+    layer = {**MODULES, **OURS, "cemlp": lambda a: CEMLP(a, 3, 3, 2, n_layers=1)}[name](alg).to(dtype)
     huge = 1e100 if dtype == torch.float64 else 1e12
     light = torch.zeros(3, 16, dtype=dtype)
     light[:, 1] = light[:, 2] = 5
@@ -140,6 +148,23 @@ def test_second_derivatives(backend):
         x = rand(alg, 2, 3).requires_grad_()
         with use_backend(backend):
             assert torch.autograd.gradgradcheck(layer, x)
+
+
+def test_gelu_of_scalars():
+    alg = CliffordAlgebra(3)
+    x = alg.embed(torch.linspace(-6, 6, 30, dtype=torch.float64)[:, None, None], 0)
+    close(MVGELU(alg, 1).double()(x)[..., 0], torch.nn.functional.gelu(x[..., 0]), 1e-15)
+
+
+def test_the_root_mean_square_is_one():
+    """In a Euclidean metric, over channels and blades; a light-like row is divided by no less than the constant."""
+    alg = CliffordAlgebra(3)
+    y = MVRMSNorm(alg, 6, eps=1e-12).double()(rand(alg, 5, 6))
+    close(y.square().sum((-1, -2)) / 6, torch.ones(5, dtype=torch.float64), 1e-10)
+    spacetime = CliffordAlgebra(1, 3)
+    light = torch.zeros(1, 1, 16, dtype=torch.float64)
+    light[..., 1] = light[..., 2] = 5
+    close(MVRMSNorm(spacetime, 1).double()(light), light / (5 * 1e-2) ** 0.5, 1e-12)
 
 
 def test_any_leading_axes_and_empty_batches():
@@ -181,17 +206,21 @@ def test_misuse():
         MVSiLU(alg, 3, "size")
     with pytest.raises(InvalidInput, match="eps"):
         MVLayerNorm(alg, 3, eps=0)
+    with pytest.raises(InvalidInput, match="MVRMSNorm: eps"):
+        MVRMSNorm(alg, 3, eps=-1)
+    with pytest.raises(InvalidInput, match="MVGELU: invariant"):
+        MVGELU(alg, 3, "size")
     with pytest.raises(InvalidInput, match="n_layers"):
         CEMLP(alg, 3, 3, 3, n_layers=0)
     with pytest.raises(InvalidInput, match="sort them"):
         _ = MVLinear(CliffordAlgebra(metric=(1, 0)), 3, 3).symmetry
 
 
-@pytest.mark.parametrize("name", ["mvlinear", "mvsilu_norm", "sgp", "fcgp", "mvlayernorm"])
+@pytest.mark.parametrize("name", ["mvlinear", "mvsilu_norm", "mvgelu", "sgp", "fcgp", "mvlayernorm", "rms"])
 def test_compiled_without_graph_breaks(name):
     alg = CliffordAlgebra(1, 1, 1)
     torch.manual_seed(0)
-    layer = MODULES[name](alg).double()
+    layer = {**MODULES, **OURS}[name](alg).double()
     compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
     x = rand(alg, 4, 3).requires_grad_()
     inputs = (x, *layer.parameters())
