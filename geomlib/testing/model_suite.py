@@ -70,7 +70,8 @@ class ModelSuite(LayerSuite):
         ]
         if not points:
             skip("no input is a point")
-        shift = torch.tensor([3.0, -2.0, 7.0], dtype=torch.float64)
+        size = case.inputs[points[0]].shape[-1]
+        shift = torch.tensor([3.0, -2.0, 7.0], dtype=torch.float64).repeat(size)[:size]
         moved = case.outputs({**case.inputs, **{n: case.inputs[n] + shift for n in points}})
         want = {
             n: x + shift if n in case.output_types and case.output_types[n].kind == "point" else x

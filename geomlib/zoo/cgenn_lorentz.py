@@ -38,6 +38,7 @@ class CGENNLorentz(nn.Module):
     Args:
         hidden: number of channels.
         layers: number of message passing layers.
+        blocks: of the networks inside them.
         classes: number of logits.
         unit: momenta are divided by it: in GeV, 1 for numbers in GeV.
 
@@ -52,16 +53,20 @@ class CGENNLorentz(nn.Module):
     torch.Size([2, 2])
     """
 
-    def __init__(self, hidden: int = 32, layers: int = 3, classes: int = 2, unit: float = 1.0) -> None:
+    def __init__(
+        self, hidden: int = 32, layers: int = 3, blocks: int = 2, classes: int = 2, unit: float = 1.0
+    ) -> None:
         super().__init__()
         if not unit > 0:
             raise InvalidInput(f"CGENNLorentz: unit={unit}, expected a positive number.")
         self.algebra = CliffordAlgebra(1, 3)
-        self._options = {"hidden": hidden, "layers": layers, "classes": classes, "unit": float(unit)}
+        self._options = {
+            "hidden": hidden, "layers": layers, "blocks": blocks, "classes": classes, "unit": float(unit),
+        }  # fmt: skip
         self.unit = float(unit)
         self.embedding = MVLinear(self.algebra, 2, hidden)
         self.layers = nn.ModuleList(
-            CliffordEGCL(self.algebra, hidden, hidden, hidden, 2, normalization_init=None)
+            CliffordEGCL(self.algebra, hidden, hidden, hidden, 2, n_layers=blocks, normalization_init=None)
             for _ in range(layers)
         )
         self.mlp = nn.Sequential(nn.Linear(hidden, hidden), nn.SiLU(), nn.Linear(hidden, classes))
@@ -120,7 +125,7 @@ class CGENNLorentz(nn.Module):
         p = torch.randn(3, 5, 3, generator=generator)
         energy = (9 + p.square().sum(-1, keepdim=True)).sqrt()
         mask = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 1, 0], [1, 1, 1, 0, 0]], dtype=torch.bool)
-        return cls(hidden=4, layers=1), {"momenta": torch.cat([energy, p], -1), "mask": mask}
+        return cls(hidden=4, layers=1, blocks=1), {"momenta": torch.cat([energy, p], -1), "mask": mask}
 
     def extra_repr(self) -> str:
         """Return the number of weights."""

@@ -35,6 +35,7 @@ class CGENNNBody(nn.Module):
     Args:
         hidden: number of channels C.
         layers: number of message passing layers.
+        blocks: of the networks inside them.
         released: divide by lengths as the released code does, whose checkpoints load; the default has bounded factors.
 
     Source: Ruhe, Brandstetter and Forré, *Clifford group equivariant neural networks*, arXiv 2305.11141.
@@ -44,14 +45,14 @@ class CGENNNBody(nn.Module):
     torch.Size([2, 5, 3])
     """
 
-    def __init__(self, hidden: int = 28, layers: int = 3, released: bool = False) -> None:
+    def __init__(self, hidden: int = 28, layers: int = 3, blocks: int = 2, released: bool = False) -> None:
         super().__init__()
         self.algebra = CliffordAlgebra(3)
-        self._options = {"hidden": hidden, "layers": layers, "released": released}
+        self._options = {"hidden": hidden, "layers": layers, "blocks": blocks, "released": released}
         self.embedding = MVLinear(self.algebra, 3, hidden, subspaces=False)
         self.layers = nn.ModuleList(
             CliffordEGCL(
-                self.algebra, hidden, hidden, hidden, 1, receiver="source", safe=not released
+                self.algebra, hidden, hidden, hidden, 1, n_layers=blocks, receiver="source", safe=not released
             )
             for _ in range(layers)
         )  # fmt: skip
@@ -108,7 +109,7 @@ class CGENNNBody(nn.Module):
             "vel": torch.randn(3, 4, 3, generator=generator),
             "charge": torch.randn(3, 4, generator=generator).sign(),
         }
-        return cls(hidden=4, layers=1), inputs
+        return cls(hidden=4, layers=1, blocks=1), inputs
 
     def extra_repr(self) -> str:
         """Return the number of weights."""

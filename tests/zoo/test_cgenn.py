@@ -63,7 +63,7 @@ def test_numbers_of_weights_are_those_of_the_paper(name, options, count):
     [
         lambda: CGENNHull(6, 4, 4, 2, released=True),
         lambda: CGENNO3(3, released=True),
-        lambda: CGENNNBody(4, 1, released=True),
+        lambda: CGENNNBody(4, 1, 1, released=True),
     ],
 )
 def test_released_forms_are_exact(model):
