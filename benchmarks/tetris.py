@@ -6,12 +6,13 @@ Every model gets the same samples, the same CPU time on one thread (steps record
 warm-up, cosine, batches of 64, a learning rate of its own) and the same form: positions are seen from the centre of the last
 frame, and the network adds to points that go on as in the last two frames. Every batch is turned, mirrored, played backwards
 and its points are reordered at random (``--no-augment`` leaves that out), for all models alike: these are symmetries of the
-problem.
+problem. With ``--absolute`` the networks of motions and the perceptron see and predict absolute positions instead.
 
 - MLP: two hidden layers of 372, about as many weights as GCA-MLP with 128 channels.
 - EGNN: Satorras, Hoogeboom and Welling, arXiv 2102.09844, with velocities: coordinates and velocity are those of the last
   frame; it also gets what is invariant in the frames, lengths and products of displacements of a point and all distances.
-- released: the same networks on coordinates without e123, with the initial values and the overwriting of the authors' code.
+- released: the same networks with the initial values and the overwriting of the authors' code, so that translations stay zero.
+- released, dense: also computed as in the authors' code, all 16 blades, sandwich by sandwich (see gcan.py).
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from gcan import DenseGNN, dense_linears
 from torch import Tensor, nn
 
 from geomlib.bench.results import machine
@@ -39,16 +41,18 @@ from geomlib.zoo._samples import complete_graph
 class MLP(nn.Module):
     """A perceptron of all coordinates."""
 
-    def __init__(self, hidden: int = 372) -> None:
+    def __init__(self, hidden: int = 372, start: str = "velocity", centred: bool = True) -> None:
         super().__init__()
+        self.start, self.centred = start, centred
         self.net = nn.Sequential(
             nn.Linear(48, hidden), nn.SiLU(), nn.Linear(hidden, hidden), nn.SiLU(), nn.Linear(hidden, 48)
         )  # fmt: skip
 
     def forward(self, pos: Tensor) -> Tensor:
         """Return the next frames."""
-        seen, base = framed(pos, 4, "velocity", True)
-        return base + self.net(seen.flatten(1)).view_as(pos)
+        seen, base = framed(pos, 4, self.start, self.centred)
+        found = self.net(seen.flatten(1)).view_as(pos)
+        return found if base is None else base + found
 
 
 def _network(*sizes: int) -> nn.Sequential:
@@ -96,17 +100,25 @@ class EGNN(nn.Module):
 
 RELEASED: dict[str, Any] = {"blades": "coordinates", "e123_init": 0.0, "overwrite": True}
 SMALL: dict[str, Any] = {"channels": 16, "message_channels": 16, "hidden": 32, "steps": 3}
-MODELS: dict[str, tuple[Callable[[], nn.Module], float]] = {
+#: Builders that take the form of the prediction, and learning rates.
+MODELS: dict[str, tuple[Callable[..., nn.Module], float]] = {
     "MLP": (MLP, 1e-3),
-    "EGNN": (EGNN, 2e-3),
-    "GCA-MLP": (lambda: GCAMLP(hidden=64), 5e-3),
-    "GCA-GNN": (lambda: GCAGNN(**SMALL), 5e-3),
-    "released GCA-MLP": (lambda: GCAMLP(hidden=64, **RELEASED), 5e-3),
-    "released GCA-GNN": (lambda: GCAGNN(**SMALL, **RELEASED), 5e-3),
-}
+    "EGNN": (lambda **form: EGNN(), 2e-3),
+    "GCA-MLP": (lambda **form: GCAMLP(hidden=64, **form), 5e-3),
+    "GCA-GNN": (lambda **form: GCAGNN(**SMALL, **form), 5e-3),
+    "released GCA-MLP": (lambda **form: GCAMLP(hidden=64, **RELEASED, **form), 5e-3),
+    "released GCA-GNN": (lambda **form: GCAGNN(**SMALL, **RELEASED, **form), 5e-3),
+    "released GCA-MLP, dense": (
+        lambda **form: dense_linears(GCAMLP(hidden=64, **{**RELEASED, "blades": "all"}, **form)), 5e-3,
+    ),
+    "released GCA-GNN, dense": (
+        lambda **form: DenseGNN(GCAGNN(**SMALL, **{**RELEASED, "blades": "all"}, **form)), 5e-3,
+    ),
+}  # fmt: skip
+ABSOLUTE: dict[str, Any] = {"start": "zero", "centred": False}
 
 
-def varied(x: Tensor) -> Tensor:
+def varied(x: Tensor, absolute: bool) -> Tensor:
     """Return trajectories (B, 8, 4, 3) turned, mirrored, played backwards and with reordered points, each at random."""
     count = len(x)
     q = nn.functional.normalize(torch.randn(count, 4), dim=1)
@@ -117,19 +129,19 @@ def varied(x: Tensor) -> Tensor:
     )
     turn = torch.eye(3) + 2 * w[..., None] * cross + 2 * cross @ cross
     turn = turn * (1 - 2 * torch.randint(0, 2, (count, 1, 1)))
-    x = torch.einsum("bij,btpj->btpi", turn, x - x.mean((1, 2), keepdim=True))
-    x = torch.where(torch.rand(count, 1, 1, 1) < 0.5, x.flip(1), x)
+    x = torch.einsum("bij,btpj->btpi", turn, x)
+    if not absolute:  # the last centres lie farther from the origin than the first
+        x = torch.where(torch.rand(count, 1, 1, 1) < 0.5, x.flip(1), x)
     order = torch.rand(count, 4).argsort(1)
     return x.gather(2, order[:, None, :, None].expand(-1, 8, -1, 3))
 
 
-def trained(
-    name: str, size: int, seconds: float, seed: int, augment: bool, test: dict[str, Tensor]
-) -> dict[str, Any]:
+def trained(name: str, size: int, arguments: argparse.Namespace, test: dict[str, Tensor]) -> dict[str, Any]:
     """Return the test error of one model after its CPU time."""
     make, rate = MODELS[name]
+    seconds, seed, augment = arguments.seconds, arguments.seed, arguments.augment
     torch.manual_seed(seed)
-    model = make()
+    model = make(**(ABSOLUTE if arguments.absolute else {}))
     data = make_tetris(size, 3 * seed)
     whole = torch.cat([data["pos"], data["future"]], 1).float()
     adam = torch.optim.Adam(model.parameters(), lr=rate)
@@ -143,7 +155,7 @@ def trained(
         for group in adam.param_groups:
             group["lr"] = rate * min(1.0, (steps + 1) / 50) * (1 + math.cos(math.pi * used)) / 2
         batch = whole[torch.randint(size, (64,))]
-        batch = varied(batch) if augment else batch
+        batch = varied(batch, arguments.absolute) if augment else batch
         loss, _ = step({"pos": batch[:, :4].contiguous(), "future": batch[:, 4:].contiguous()})
         adam.zero_grad()
         loss.backward()
@@ -152,7 +164,8 @@ def trained(
     with torch.no_grad():
         error = float((model(test["pos"]) - test["future"]).square().mean())
     return {
-        "model": name, "train_size": size, "seed": seed, "augment": augment, "test_mse": round(error, 6),
+        "model": name, "train_size": size, "seed": seed, "augment": augment, "absolute": arguments.absolute,
+        "test_mse": round(error, 6),
         "last_batch_mse": round(float(loss.detach()), 6), "steps": steps,
         "weights": sum(p.numel() for p in model.parameters()),
     }  # fmt: skip
@@ -165,6 +178,7 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", choices=list(MODELS), default=list(MODELS))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--augment", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument("--absolute", action="store_true", help="see and predict absolute positions")
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -174,7 +188,7 @@ def main() -> None:
     rows = []
     for size in arguments.sizes:
         for name in arguments.models:
-            rows.append(trained(name, size, arguments.seconds, arguments.seed, arguments.augment, test))
+            rows.append(trained(name, size, arguments, test))
             print(rows[-1], flush=True)
             if arguments.out:
                 about = machine(

@@ -176,8 +176,13 @@ class GroupActionMessagePassing(nn.Module):
             raise InvalidInput(
                 f"GroupActionMessagePassing: `x` has shape {tuple(x.shape)}, expected (N, {self.in_channels}, {len(held)})."
             )
-        source, target = checked_edges(edge_index, len(x), len(x))
-        return self.update_mlp(torch.cat([x, self._messages(x, source, target)], 1))
+        return self.propagate(x, torch.stack(checked_edges(edge_index, len(x), len(x))))
+
+    def propagate(
+        self, x: Tensor, edge_index: Tensor
+    ) -> Tensor:  # (N, in, blades), (2, E) -> (N, out, blades)
+        """Return what calling the layer returns, of arguments that are known to fit: a graph that the caller has made."""
+        return self.update_mlp(torch.cat([x, self._messages(x, edge_index[0], edge_index[1])], 1))
 
     def _messages(self, x: Tensor, source: Tensor, target: Tensor) -> Tensor:  # (N, message, 16)
         """Return the sums of messages; what is linear is done once per node."""

@@ -3,7 +3,8 @@ r"""GCA-GNN: the next frames of moving points, from messages of learned motions.
 from __future__ import annotations
 
 import itertools
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -116,8 +117,8 @@ class GCAGNN(nn.Module):
         edges = complete_graph(samples, points, pos.device)
         seen, base = framed(pos, self.frames_out, self.start, self.centred)
         h = points_of(seen.transpose(1, 2).flatten(0, 1), self.blades)
-        for layer in self.layers:
-            h = layer(h, edges)
+        for layer in cast(Iterable[GroupActionMessagePassing], self.layers):
+            h = layer.propagate(h, edges)
         found = coordinates_of(h, self.blades).view(samples, points, self.frames_out, 3).transpose(1, 2)
         return found if base is None else base + found
 
