@@ -30,7 +30,7 @@ from .test_cuda_layers import gate, gate_leaves, product, product_leaves
 needs_nvrtc = pytest.mark.skipif(missing_compiler() is not None, reason=str(missing_compiler()))
 
 #: Most registers of a thread in float32: forward and backward of weighted products.
-BUDGETS = {(2, 0): (48, 80), (3, 0): (80, 128), (1, 3): (128, 224), (5, 0): (168, 255)}
+BUDGETS = {(2, 0): (64, 96), (3, 0): (96, 136), (1, 3): (136, 216), (5, 0): (200, 255)}
 
 
 @pytest.fixture
