@@ -6,6 +6,7 @@ import torch
 
 from geomlib.algebra.clifford import CliffordAlgebra
 from geomlib.kernels.geometric_product import cuda, plan, rows
+from geomlib.kernels.geometric_product.cuda_report import PASSES
 from tests.kernels.cuda.problems import close, derivatives
 
 __all__ = ["FORMS", "PASSES", "close", "derivatives", "leaves_of", "specified", "without_weights"]
@@ -16,18 +17,6 @@ FORMS = {
     "squares": plan.square_form,
     "scale": plan.scale_form,
     "wedge": lambda alg: plan.product_form(alg, "wedge"),
-}
-
-#: What value, gradients and gradients of gradients multiply.
-PASSES = {
-    "forward": (("g", (("", "x", "y", "w"),)),),
-    "backward": (("x", (("g", "", "y", "w"),)), ("y", (("g", "x", "", "w"),)), ("w", (("g", "x", "y", ""),))),
-    "double backward": (
-        ("g", (("", "tx", "y", "w"), ("", "x", "ty", "w"), ("", "x", "y", "tw"))),
-        ("x", (("g", "", "ty", "w"), ("g", "", "y", "tw"))),
-        ("y", (("g", "tx", "", "w"), ("g", "x", "", "tw"))),
-        ("w", (("g", "tx", "y", ""), ("g", "x", "ty", ""))),
-    ),
 }
 
 

@@ -13,6 +13,7 @@ from geomlib.kernels import dispatch
 from geomlib.kernels.cuda import staged, staged_run
 from geomlib.kernels.geometric_product import cuda, grade_scale, plan, weighted_gp
 from geomlib.kernels.geometric_product.cuda_programs import kernel_of
+from geomlib.kernels.geometric_product.cuda_report import sources
 from tests.algebra.clifford.common import rand
 
 from .cuda_problems import (
@@ -207,3 +208,21 @@ def test_dispatch_on_a_card(monkeypatch):
     compiled = torch.compile(lambda a, b: weighted_gp(a, b, w, alg), fullgraph=True, backend="aot_eager")
     close(compiled(x, y), expected, 1e-12)
     assert "multivector_form" in seen
+
+
+def test_every_kernel_of_an_algebra():
+    texts = sources(algebra((3, 0)))
+    assert list(texts) == [
+        *PASSES,
+        "gate",
+        "gate, backward",
+        "steerable product",
+        "steerable product, backward",
+    ]
+    assert all(text.count("__global__") == 1 and "atomic" not in text for text in texts.values())
+    assert "double real_t" in sources(algebra((2, 0)), torch.float64)["backward"]
+    assert "steerable product" not in sources(algebra((2, 0)), torch.bfloat16)
+    with pytest.raises(InvalidInput, match="up to 64 blades"):
+        sources(algebra((7, 0)))
+    with pytest.raises(InvalidInput, match="expected one of"):
+        sources(algebra((2, 0)), torch.int8)
