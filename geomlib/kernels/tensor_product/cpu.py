@@ -8,13 +8,19 @@ A *tile* joins up to three output components of one path with up to three compon
 ``sum_j C y_j``, computed once per edge and shared by all paths. So a weight is read once for nine products. Tiles are sorted
 by shape, so that no branch depends on the table. The same loop serves the value and the gradient with respect to a; the
 other gradients come from ``pulls``, whose gradient of w is written to nothing but an argument: a pointer chosen among several
-would stop the loops from being vectorised. Offsets are unsigned, since a signed index would be tested for being negative
-at every step. All of it is one file, because Numba's cache on disk looks at no other file than that of the function called.
+would stop the loops from being vectorised. While an edge is worked on, the weights of the next one are fetched: its row lies
+where no processor looks for it. Offsets are unsigned, since a signed index would be tested for being negative at every step.
+All of it is one file, because Numba's cache on disk looks at no other file than that of the function called.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.extending import intrinsic as _intrinsic
 
 from geomlib.kernels.jit import jit, jit_inline
 
@@ -23,6 +29,39 @@ __all__ = ["contract", "elementwise", "pulls", "rearrange"]
 # Numba makes a float of an unsigned integer plus a signed one.
 U1, U2, U3, U4 = np.uint64(1), np.uint64(2), np.uint64(3), np.uint64(4)
 U5, U6, U7, U8 = np.uint64(5), np.uint64(6), np.uint64(7), np.uint64(8)
+#: Bytes of weights from which a row is asked for one edge before it is read; fewer are in a cache near by.
+FAR = 4_000_000
+
+
+intrinsic: Any = _intrinsic  # whose type is that of the function before decoration
+
+
+@intrinsic
+def _fetch(typing, array, index):
+    """Ask for the cache line of an element."""
+
+    def write(context, builder, signature, arguments):
+        place = cgutils.get_item_pointer(
+            context,
+            builder,
+            signature.args[0],
+            context.make_array(signature.args[0])(context, builder, arguments[0]),
+            [context.cast(builder, arguments[1], signature.args[1], types.intp)],
+        )
+        byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
+        builder.call(function, [builder.bitcast(place, byte), number(0), number(3), number(1)])
+        return context.get_dummy_value()
+
+    return types.void(array, index), write
+
+
+@jit_inline
+def _ahead(row, first, size):
+    """Ask for part of a row that is read soon: the next one lies where no processor looks for it."""
+    for c in range(np.int64(first), np.int64(first + size), 64 // row.itemsize):
+        _fetch(row, c)
 
 
 @jit_inline
@@ -155,6 +194,7 @@ def contract(
     Without blocks rows of out stay in the order of the loops and are added to. The last four are room for numbers.
     """
     zero = scale[0] - scale[0]
+    far = w.size * w.itemsize >= FAR
     convert, lazy_a = out_blocks.shape[0] > 0, lazy and a_blocks.shape[0] > 0
     for n in range(out.shape[0]):
         row = ro if convert else out[n]
@@ -163,6 +203,7 @@ def contract(
                 ro[c] = zero
         for q in range(start[n], start[n + 1]):
             s, wv = a_row[q], w[w_row[q]]
+            wn = w[w_row[min(q + 1, a_row.shape[0] - 1)]]
             if lazy_a:
                 _inside(a_blocks, a[s], ra)
             x = ra if lazy_a else a[s]
@@ -170,6 +211,8 @@ def contract(
 
             for b in range(first[0], first[1]):
                 p, size, t = tile[b, 0], tile[b, 1], tile[b, 2]
+                if far:
+                    _ahead(wn, p, size)
                 o0, i0 = at[b, 0], at[b, 3]
                 f00 = f[t]
                 for c in range(size):
@@ -178,6 +221,8 @@ def contract(
                     row[o0 + c] += f00 * a0
             for b in range(first[1], first[2]):
                 p, size, t = tile[b, 0], tile[b, 1], tile[b, 2]
+                if far:
+                    _ahead(wn, p, size)
                 o0, i0, i1 = at[b, 0], at[b, 3], at[b, 4]
                 f00, f01 = f[t], f[t + U1]
                 for c in range(size):
@@ -186,6 +231,8 @@ def contract(
                     row[o0 + c] += f00 * a0 + f01 * a1
             for b in range(first[2], first[3]):
                 p, size, t = tile[b, 0], tile[b, 1], tile[b, 2]
+                if far:
+                    _ahead(wn, p, size)
                 o0, i0, i1, i2 = at[b, 0], at[b, 3], at[b, 4], at[b, 5]
                 f00, f01, f02 = f[t], f[t + U1], f[t + U2]
                 for c in range(size):
@@ -194,6 +241,8 @@ def contract(
                     row[o0 + c] += f00 * a0 + f01 * a1 + f02 * a2
             for b in range(first[3], first[4]):
                 p, size, t = tile[b, 0], tile[b, 1], tile[b, 2]
+                if far:
+                    _ahead(wn, p, size)
                 o0, o1, i0 = at[b, 0], at[b, 1], at[b, 3]
                 f00 = f[t]
                 f10 = f[t + U1]
@@ -204,6 +253,8 @@ def contract(
                     row[o1 + c] += f10 * a0
             for b in range(first[4], first[5]):
                 p, size, t = tile[b, 0], tile[b, 1], tile[b, 2]
+                if far:
+                    _ahead(wn, p, size)
                 o0, o1, i0, i1 = at[b, 0], at[b, 1], at[b, 3], at[b, 4]
                 f00, f01 = f[t], f[t + U1]
                 f10, f11 = f[t + U2], f[t + U3]
@@ -214,6 +265,8 @@ def contract(
                     row[o1 + c] += f10 * a0 + f11 * a1
             for b in range(first[5], first[6]):
                 p, size, t = tile[b, 0], tile[b, 1], tile[b, 2]
+                if far:
+                    _ahead(wn, p, size)
                 o0, o1, i0, i1, i2 = at[b, 0], at[b, 1], at[b, 3], at[b, 4], at[b, 5]
                 f00, f01, f02 = f[t], f[t + U1], f[t + U2]
                 f10, f11, f12 = f[t + U3], f[t + U4], f[t + U5]
@@ -224,6 +277,8 @@ def contract(
                     row[o1 + c] += f10 * a0 + f11 * a1 + f12 * a2
             for b in range(first[6], first[7]):
                 p, size, t = tile[b, 0], tile[b, 1], tile[b, 2]
+                if far:
+                    _ahead(wn, p, size)
                 o0, o1, o2, i0 = at[b, 0], at[b, 1], at[b, 2], at[b, 3]
                 f00 = f[t]
                 f10 = f[t + U1]
@@ -236,6 +291,8 @@ def contract(
                     row[o2 + c] += f20 * a0
             for b in range(first[7], first[8]):
                 p, size, t = tile[b, 0], tile[b, 1], tile[b, 2]
+                if far:
+                    _ahead(wn, p, size)
                 o0, o1, o2, i0, i1 = at[b, 0], at[b, 1], at[b, 2], at[b, 3], at[b, 4]
                 f00, f01 = f[t], f[t + U1]
                 f10, f11 = f[t + U2], f[t + U3]
@@ -248,6 +305,8 @@ def contract(
                     row[o2 + c] += f20 * a0 + f21 * a1
             for b in range(first[8], first[9]):
                 p, size, t = tile[b, 0], tile[b, 1], tile[b, 2]
+                if far:
+                    _ahead(wn, p, size)
                 o0, o1, o2, i0, i1, i2 = at[b, 0], at[b, 1], at[b, 2], at[b, 3], at[b, 4], at[b, 5]
                 f00, f01, f02 = f[t], f[t + U1], f[t + U2]
                 f10, f11, f12 = f[t + U3], f[t + U4], f[t + U5]
@@ -272,6 +331,7 @@ def pulls(
     The last six are room for numbers; so is ``gw``, then one row, where that of w is not wanted.
     """
     zero = scale[0] - scale[0]
+    far = w.size * w.itemsize >= FAR
     lazy_a, lazy_g = lazy and a_blocks.shape[0] > 0, lazy and g_blocks.shape[0] > 0
     for q in range(a_row.shape[0]):
         n, s, e, v = n_row[q], a_row[q], e_row[q], w_row[q]
@@ -281,10 +341,15 @@ def pulls(
             _inside(g_blocks, g[n], rg)
         x, z, wv = (ra if lazy_a else a[s]), (rg if lazy_g else g[n]), w[v]
         gv = gw[v if want_w else 0]
+        after = w_row[min(q + 1, a_row.shape[0] - 1)]
+        wn, gn = w[after], gw[after if want_w else 0]
         _factors(moment, entry_y, entry_c, y[e], scale, which, zero, m, f)
 
         for b in range(first[0], first[1]):
             p, size, t = tile[b, 0], tile[b, 1], tile[b, 2]
+            if far:
+                _ahead(wn, p, size)
+                _ahead(gn, p, size)
             o0, i0 = at[b, 0], at[b, 3]
             f00 = f[t]
             d00 = zero
@@ -298,6 +363,9 @@ def pulls(
             df[t] = d00
         for b in range(first[1], first[2]):
             p, size, t = tile[b, 0], tile[b, 1], tile[b, 2]
+            if far:
+                _ahead(wn, p, size)
+                _ahead(gn, p, size)
             o0, i0, i1 = at[b, 0], at[b, 3], at[b, 4]
             f00, f01 = f[t], f[t + U1]
             d00, d01 = zero, zero
@@ -312,6 +380,9 @@ def pulls(
             df[t], df[t + U1] = d00, d01
         for b in range(first[2], first[3]):
             p, size, t = tile[b, 0], tile[b, 1], tile[b, 2]
+            if far:
+                _ahead(wn, p, size)
+                _ahead(gn, p, size)
             o0, i0, i1, i2 = at[b, 0], at[b, 3], at[b, 4], at[b, 5]
             f00, f01, f02 = f[t], f[t + U1], f[t + U2]
             d00, d01, d02 = zero, zero, zero
@@ -327,6 +398,9 @@ def pulls(
             df[t], df[t + U1], df[t + U2] = d00, d01, d02
         for b in range(first[3], first[4]):
             p, size, t = tile[b, 0], tile[b, 1], tile[b, 2]
+            if far:
+                _ahead(wn, p, size)
+                _ahead(gn, p, size)
             o0, o1, i0 = at[b, 0], at[b, 1], at[b, 3]
             f00 = f[t]
             f10 = f[t + U1]
@@ -345,6 +419,9 @@ def pulls(
             df[t + U1] = d10
         for b in range(first[4], first[5]):
             p, size, t = tile[b, 0], tile[b, 1], tile[b, 2]
+            if far:
+                _ahead(wn, p, size)
+                _ahead(gn, p, size)
             o0, o1, i0, i1 = at[b, 0], at[b, 1], at[b, 3], at[b, 4]
             f00, f01 = f[t], f[t + U1]
             f10, f11 = f[t + U2], f[t + U3]
@@ -365,6 +442,9 @@ def pulls(
             df[t + U2], df[t + U3] = d10, d11
         for b in range(first[5], first[6]):
             p, size, t = tile[b, 0], tile[b, 1], tile[b, 2]
+            if far:
+                _ahead(wn, p, size)
+                _ahead(gn, p, size)
             o0, o1, i0, i1, i2 = at[b, 0], at[b, 1], at[b, 3], at[b, 4], at[b, 5]
             f00, f01, f02 = f[t], f[t + U1], f[t + U2]
             f10, f11, f12 = f[t + U3], f[t + U4], f[t + U5]
@@ -387,6 +467,9 @@ def pulls(
             df[t + U3], df[t + U4], df[t + U5] = d10, d11, d12
         for b in range(first[6], first[7]):
             p, size, t = tile[b, 0], tile[b, 1], tile[b, 2]
+            if far:
+                _ahead(wn, p, size)
+                _ahead(gn, p, size)
             o0, o1, o2, i0 = at[b, 0], at[b, 1], at[b, 2], at[b, 3]
             f00 = f[t]
             f10 = f[t + U1]
@@ -410,6 +493,9 @@ def pulls(
             df[t + U2] = d20
         for b in range(first[7], first[8]):
             p, size, t = tile[b, 0], tile[b, 1], tile[b, 2]
+            if far:
+                _ahead(wn, p, size)
+                _ahead(gn, p, size)
             o0, o1, o2, i0, i1 = at[b, 0], at[b, 1], at[b, 2], at[b, 3], at[b, 4]
             f00, f01 = f[t], f[t + U1]
             f10, f11 = f[t + U2], f[t + U3]
@@ -438,6 +524,9 @@ def pulls(
             df[t + U4], df[t + U5] = d20, d21
         for b in range(first[8], first[9]):
             p, size, t = tile[b, 0], tile[b, 1], tile[b, 2]
+            if far:
+                _ahead(wn, p, size)
+                _ahead(gn, p, size)
             o0, o1, o2, i0, i1, i2 = at[b, 0], at[b, 1], at[b, 2], at[b, 3], at[b, 4], at[b, 5]
             f00, f01, f02 = f[t], f[t + U1], f[t + U2]
             f10, f11, f12 = f[t + U3], f[t + U4], f[t + U5]

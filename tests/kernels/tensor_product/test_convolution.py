@@ -84,6 +84,22 @@ def test_derivatives_by_differences(backend):
     assert gradcheck(convolve, leaves) and gradgradcheck(convolve, leaves)
 
 
+def test_weights_that_fit_no_cache():
+    """Rows of weights are then fetched one edge ahead: the last edge has none after it."""
+    cpu = pytest.importorskip("geomlib.kernels.tensor_product.cpu")
+    edges = cpu.FAR // (8 * MIXED.weight_numel) + 1
+    x, y, w, edge_index = graph(40, edges)
+    results = []
+    for backend in BACKENDS:
+        leaves = [t.clone().requires_grad_() for t in (x, y, w)]
+        out = tensor_product_conv(MIXED, *leaves, edge_index, backend=backend)
+        first = torch.autograd.grad(out.sin().sum(), leaves, create_graph=True)
+        second = torch.autograd.grad(sum((g * g).sum() for g in first), leaves)
+        results.append([out, *first, *second])
+    for a, b in zip(*results, strict=True):
+        close(a, b)
+
+
 def test_float32():
     x, y, w, edge_index = graph(dtype=torch.float32)
     exact = tensor_product_conv(MIXED, x.double(), y.double(), w.double(), edge_index, backend="torch")
