@@ -10,7 +10,7 @@ __all__ = ["TASK_PRESETS"]
 TASK_PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "charged_nbody": {
         "cgenn_nbody": {
-            "steps": 4000, "batch_size": 32, "lr": 4e-3, "warmup": 60, "weight_decay": 1e-4, "val_size": 500, "val_every": 3,
+            "steps": 2000, "batch_size": 32, "lr": 4e-3, "warmup": 60, "weight_decay": 1e-4, "val_size": 500, "val_every": 5,
         },
     },
     "gravity_nbody": {
