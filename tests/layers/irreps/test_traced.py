@@ -65,10 +65,14 @@ def test_several_in_one_graph():
     torch.testing.assert_close(compiled(x, edge_index, vec), net(x, edge_index, vec), rtol=1e-5, atol=1e-5)
 
 
-def test_a_backend_asked_for_is_refused_in_a_trace():
-    layer = SphericalHarmonics([1], backend="cpu")
-    with pytest.raises((InvalidInput, torch._dynamo.exc.Unsupported, torch._dynamo.exc.TorchRuntimeError)):
-        torch.export.export(layer, (torch.randn(4, 3),))
+def test_a_backend_asked_for_is_part_of_a_trace():
+    layer, x = SphericalHarmonics([1], backend="cpu"), torch.randn(4, 3)
+    program = torch.export.export(layer, (x,))
+    (call,) = (n for n in program.graph.nodes if "spherical_harmonics" in str(n.target))
+    assert call.args[-1] == "cpu"
+    torch.testing.assert_close(program.module()(x), layer(x))
+    with pytest.raises((InvalidInput, RuntimeError), match="float32 or float64"):
+        torch.export.export(layer, (x.bfloat16(),)).module()(x.bfloat16())
 
 
 @pytest.mark.parametrize(
