@@ -4,7 +4,7 @@
 
 The dense layers are written here from the formulas, as the papers' code computes them; before anything is timed they are
 checked against our layers, which the tests check against the outputs of the reference code. Times are process CPU times,
-float32; a ratio is that of the minima over all rounds.
+float32; a ratio is that of the minima over all rounds, the median that of the ratios of each round.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,8 +22,16 @@ from torch import Tensor, nn
 from geomlib.algebra.clifford import CliffordAlgebra
 from geomlib.algebra.clifford.products import dense_table
 from geomlib.bench.results import machine
+from geomlib.bench.timing import interleaved, ratios
 from geomlib.kernels.geometric_product import geometric_product
-from geomlib.layers import CEMLP, MVGeometricProduct, MVGeometricProductFC, MVNormalization, MVSiLU
+from geomlib.layers import (
+    CEMLP,
+    MVGeometricProduct,
+    MVGeometricProductFC,
+    MVLinear,
+    MVNormalization,
+    MVSiLU,
+)
 
 BATCH = {2: 32768, 3: 32768, 4: 16384, 5: 8192, 6: 2048, 7: 512, 8: 128}
 
@@ -52,6 +59,10 @@ class Dense(nn.Module):
     def run(self, m: Any, x: Tensor) -> Tensor:
         """Return what the layer ``m`` returns."""
         alg = m.algebra
+        if isinstance(m, MVLinear):
+            weight = torch.repeat_interleave(m.weight, torch.tensor(alg.grade_sizes), -1)
+            y = torch.einsum("bij,oij->boj", x, weight)
+            return y if m.bias is None else y + nn.functional.pad(m.bias, (0, alg.size - 1))
         if isinstance(m, MVSiLU):
             u = torch.cat([x[..., :1], torch.stack(self.squares(alg, x)[1:], -1)], -1)
             gate = torch.sigmoid(m.a * u + m.b)
@@ -62,7 +73,7 @@ class Dense(nn.Module):
             return x / torch.repeat_interleave(norms, torch.tensor(alg.grade_sizes), -1)
         if isinstance(m, CEMLP):
             for block in m.layers:
-                x = self.run(block[2], self.run(block[1], block[0](x)))
+                x = self.run(block[2], self.run(block[1], self.run(block[0], x)))
                 q = sum(self.squares(alg, x))
                 x = (
                     block[3].a[..., None]
@@ -70,10 +81,10 @@ class Dense(nn.Module):
                     / (((q.square() + 1e-16) ** 0.25).mean(-1)[:, None, None] + 1e-6)
                 )
             return x
-        y = self.run(m.normalization, m.linear_right(x))
+        y = self.run(m.normalization, self.run(m.linear_right, x))
         equation = "bci,ocijk,bck->boj" if isinstance(m, MVGeometricProductFC) else "bci,cijk,bck->bcj"
         z = torch.einsum(equation, x, path_tensor(alg, m.weight), y)
-        return (m.linear_left(x) + z) / math.sqrt(2)
+        return (self.run(m.linear_left, x) + z) / math.sqrt(2)
 
     @staticmethod
     def squares(alg: CliffordAlgebra, x: Tensor) -> list[Tensor]:
@@ -84,13 +95,6 @@ class Dense(nn.Module):
             signs = alg.reverse(torch.ones(alg.size, dtype=x.dtype))[part]
             found.append(torch.einsum("...i,ik,...k->...", signs * x[..., part], table, x[..., part]))
         return found
-
-
-def seconds(run: Callable[[], Any], count: int) -> float:
-    start = time.process_time()
-    for _ in range(count):
-        run()
-    return (time.process_time() - start) / count
 
 
 def tasks(
@@ -110,16 +114,14 @@ def tasks(
 def compare(name: str, ours: Any, others: dict[str, Any], rounds: int) -> list[dict[str, Any]]:
     found = []
     for task in ours:
-        runs = {"geomlib": ours[task], **{k: v[task] for k, v in others.items()}}
-        for run in runs.values():
-            seconds(run, 1)
-        best = dict.fromkeys(runs, math.inf)
-        for _ in range(rounds):
-            for k, run in runs.items():
-                best[k] = min(best[k], seconds(run, 1))
+        times = interleaved({"geomlib": ours[task], **{k: v[task] for k, v in others.items()}}, rounds)
+        best = {k: min(column) for k, column in times.items()}
         row: dict[str, Any] = {"case": name, "task": task}
         row |= {f"{k} ms": round(1e3 * v, 3) for k, v in best.items()}
         row |= {f"over {k}": round(best[k] / best["geomlib"], 1) for k in others}
+        row |= {
+            f"median over {k}": round(v, 1) for k, v in ratios(times, "geomlib").items() if k != "geomlib"
+        }
         print("  ".join(f"{k}: {v}" for k, v in row.items()), flush=True)
         found.append(row)
     return found
@@ -139,6 +141,7 @@ def products(generators: list[int], rounds: int) -> list[dict[str, Any]]:
             "geomlib": lambda a, b, alg=alg: geometric_product(a, b, alg, backend="cpu"),
             "dense": dense,
             "torch table": lambda a, b, alg=alg: alg.gp(a, b, method="table"),
+            "torch matrix": lambda a, b, alg=alg: alg.gp(a, b, method="matrix"),
         }
         for f in functions.values():
             torch.testing.assert_close(f(x, y), dense(x, y), rtol=1e-4, atol=1e-4)
@@ -150,7 +153,9 @@ def products(generators: list[int], rounds: int) -> list[dict[str, Any]]:
 def layers(rounds: int) -> list[dict[str, Any]]:
     three, five = CliffordAlgebra(3), CliffordAlgebra(5)
     cases = {
+        "MVLinear n=3 2000x28": (MVLinear(three, 28, 28), (2000, 28, 8)),
         "MVSiLU n=3 2000x28": (MVSiLU(three, 28), (2000, 28, 8)),
+        "MVSiLU n=5 256x32": (MVSiLU(five, 32), (256, 32, 32)),
         "MVGeometricProduct n=3 2000x28": (MVGeometricProduct(three, 28), (2000, 28, 8)),
         "MVGeometricProduct n=5 256x32": (MVGeometricProduct(five, 32), (256, 32, 32)),
         "MVGeometricProductFC n=3 500x28": (MVGeometricProductFC(three, 28, 28), (500, 28, 8)),

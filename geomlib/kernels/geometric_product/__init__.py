@@ -19,8 +19,8 @@ from geomlib.algebra.clifford.products import bilinear, check_method, check_mult
 from geomlib.errors import InvalidInput
 from geomlib.kernels import dispatch
 from geomlib.kernels.geometric_product import rows
+from geomlib.kernels.geometric_product.connected import CONNECTED, mixed
 from geomlib.kernels.geometric_product.operation import OPERATION, Served
-from geomlib.kernels.geometric_product.plan import grade_paths
 from geomlib.kernels.geometric_product.squares import SQUARES
 from geomlib.kernels.geometric_product.traced import form_of, traced_form
 
@@ -212,15 +212,14 @@ def fc_gp(
         return fc_gp(x.float(), y.float(), w.float(), alg, backend=backend).to(x.dtype)
     x, y = _broadcast(x, y)
     flat = (math.prod(x.shape[:-2]), channels, alg.size)
-    grades = grade_paths(alg)
-    features = _sum("features", alg, "fc_gp", backend, x.reshape(flat), y.reshape(flat))
-    parts = features.split([blades * len(paths) for blades, paths in grades], -1)
-    found: list[Tensor] = []
-    for part, (blades, paths) in zip(parts, grades, strict=True):
-        a = part.view(flat[0], channels, blades, len(paths)).transpose(1, 2)
-        weights = w[..., paths].flatten(1)  # (D, C P)
-        found.append((a.reshape(flat[0], blades, channels * len(paths)) @ weights.mT).mT)
-    return torch.cat(found, -1).reshape(*x.shape[:-2], w.shape[0], alg.size)
+    pair = x.reshape(flat), y.reshape(flat)
+    chosen = _chosen("fc_gp", "features", alg, (x, y, w), backend)
+    loops = chosen == "cpu" and not torch.compiler.is_compiling() and not torch.is_autocast_enabled("cpu")
+    if loops and not dispatch.inside_transform():
+        found = CONNECTED(alg, *pair, w)
+    else:
+        found = mixed(_sum("features", alg, "fc_gp", backend, *pair, chosen=chosen), w, alg)
+    return found.reshape(*x.shape[:-2], w.shape[0], alg.size)
 
 
 def grade_squares(

@@ -80,11 +80,15 @@ def _squares(x, ends, sign, limits, width, m, q):
             to[c] = zero
         for b in range(ends[g], ends[g + 1]):
             s, row = sign[b], x[b * width : b * width + m]
-            for c in range(m):
-                v = row[c]
-                v = top if v > top else v
-                v = -top if v < -top else v
-                to[c] += s * (v * v)
+            if top > most:  # no cap
+                for c in range(m):
+                    to[c] += s * (row[c] * row[c])
+            else:
+                for c in range(m):
+                    v = row[c]
+                    v = top if v > top else v
+                    v = -top if v < -top else v
+                    to[c] += s * (v * v)
         for c in range(m):
             v = to[c]
             v = most if v > most else v
