@@ -61,7 +61,7 @@ TASK_PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "model": {"hidden": 8, "multipliers": [1, 2, 2], "blocks": 1},
         },
         "gca_resnet": {
-            "steps": 800, "batch_size": 8, "lr": 4e-3, "warmup": 30, "val_every": 3, "model": {"hidden": 8, "blocks": 3},
+            "steps": 500, "batch_size": 8, "lr": 4e-3, "warmup": 30, "val_every": 3, "model": {"hidden": 8, "blocks": 3},
         },
     },
     "shallow_water": {
@@ -70,7 +70,7 @@ TASK_PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "model": {"hidden": 8, "multipliers": [1, 2, 2], "blocks": 1},
         },
         "gca_resnet": {
-            "steps": 800, "batch_size": 8, "lr": 4e-3, "warmup": 30, "val_every": 3, "model": {"hidden": 8, "blocks": 3},
+            "steps": 500, "batch_size": 8, "lr": 4e-3, "warmup": 30, "val_every": 3, "model": {"hidden": 8, "blocks": 3},
         },
     },
     "tetris": {
