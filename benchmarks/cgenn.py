@@ -13,19 +13,19 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
-from clifford import Dense, path_tensor, seconds
+from clifford import Dense
 from torch import Tensor, nn
 
 from geomlib.bench.results import machine
+from geomlib.bench.timing import interleaved
 from geomlib.datasets.charged_nbody import make_charged_nbody
 from geomlib.kernels.dispatch import available_backends
-from geomlib.layers import CliffordEGCL, MVLinear
+from geomlib.layers import CliffordEGCL
 from geomlib.train.recorded_step import RecordedStep
 from geomlib.zoo import CGENNNBody
 
@@ -45,47 +45,22 @@ class DenseNBody(Dense):
         edges = (one[:, None] + n * torch.arange(samples)[:, None]).flatten(1)
         q = alg.embed(charge.reshape(-1, 1), 0)
         x, v = (alg.embed(a.flatten(0, 1), 1) for a in (pos - pos.mean(1, keepdim=True), vel))
-        h = self.linear(net.embedding, torch.stack([q, x, v], 1))
+        mixed = torch.einsum("bci,dc->bdi", torch.stack([q, x, v], 1), net.embedding.weight)
+        h = mixed + alg.embed(net.embedding.bias, 0)
         flat = charge.reshape(-1, 1)
         attr = alg.embed(flat[edges[0]] * flat[edges[1]], 0)[:, None]
         for layer in net.layers:
             h = self.egcl(layer, h, edges, attr)
-        return pos + alg.extract(self.linear(net.projection[0], h)[:, 0], 1).view_as(pos)
+        return pos + alg.extract(self.run(net.projection[0], h)[:, 0], 1).view_as(pos)
 
     def egcl(self, m: CliffordEGCL, h: Tensor, edges: Tensor, attr: Tensor) -> Tensor:
         """Return the update, with one row of concatenated input per edge."""
         i, j = edges
-        messages = self.cemlp(m.edge_model, torch.cat([h[i] - h[j], attr], 1))
+        messages = self.run(m.edge_model, torch.cat([h[i] - h[j], attr], 1))
         index = i[:, None, None].expand_as(messages)
         total = torch.zeros_like(h).scatter_add(0, index, messages)
         count = torch.zeros_like(h).scatter_add(0, index, torch.ones_like(messages))
-        return h + self.cemlp(m.node_model, torch.cat([h, total / count.clamp(min=1)], 1))
-
-    def cemlp(self, m: Any, x: Tensor) -> Tensor:
-        """Return the blocks one after the other."""
-        for linear, gate, product, norm in m.layers:
-            x = self.run(gate, self.linear(linear, x))
-            x = self.product(product, x)
-            q = sum(self.squares(m.algebra, x))
-            length = ((q.square() + 1e-16) ** 0.25).mean(-1)[:, None, None]
-            x = norm.a[..., None] * x / (length + 1e-6)
-        return x
-
-    def product(self, m: Any, x: Tensor) -> Tensor:
-        """Return the steerable product."""
-        y = self.run(m.normalization, self.linear(m.linear_right, x))
-        z = torch.einsum("bci,cijk,bck->bcj", x, path_tensor(m.algebra, m.weight), y)
-        return (self.linear(m.linear_left, x) + z) / math.sqrt(2)
-
-    @staticmethod
-    def linear(m: MVLinear, x: Tensor) -> Tensor:
-        """Return the mixed channels."""
-        if not m.subspaces:
-            out = torch.einsum("bci,dc->bdi", x, m.weight)
-        else:
-            weight = torch.repeat_interleave(m.weight, torch.tensor(m.algebra.grade_sizes), -1)
-            out = torch.einsum("bci,dci->bdi", x, weight)
-        return out if m.bias is None else out + m.algebra.embed(m.bias, 0)
+        return h + self.run(m.node_model, torch.cat([h, total / count.clamp(min=1)], 1))
 
 
 def agree(ours: CGENNNBody, dense: DenseNBody, inputs: dict[str, Tensor], target: Tensor) -> dict[str, float]:
@@ -156,12 +131,8 @@ def main() -> None:
     }
     rows = []
     for task, several in runs.items():
-        for run in several.values():
-            seconds(run, 2)
-        best = dict.fromkeys(several, math.inf)
-        for _ in range(arguments.rounds):
-            for name, run in several.items():
-                best[name] = min(best[name], seconds(run, 1))
+        times = interleaved(several, arguments.rounds)
+        best = {name: min(column) for name, column in times.items()}
         row: dict[str, Any] = {"case": f"CGENN n-body, {arguments.graphs} graphs x 5", "task": task}
         row |= {f"{k} ms": round(1e3 * v, 2) for k, v in best.items()}
         row |= {f"dense over {k}": round(best["dense"] / v, 2) for k, v in best.items() if k != "dense"}

@@ -41,7 +41,7 @@ TASK_PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "cgenn_o3": {"steps": 8000, "batch_size": 128, "lr": 5e-3, "warmup": 60, "val_size": 1024},
     },
     "o5_regression": {
-        "cgenn_o5": {"steps": 8000, "batch_size": 64, "lr": 2e-3, "warmup": 60, "val_size": 1024},
+        "cgenn_o5": {"steps": 4000, "batch_size": 64, "lr": 2e-3, "warmup": 60, "val_size": 1024},
     },
     "nacl": {
         "gaanet": {
