@@ -7,17 +7,21 @@ from collections.abc import Callable
 from functools import update_wrapper
 from typing import Any
 
+from llvmlite import ir
 from numba import njit
+from numba.core import cgutils, types
 from numba.core.compiler import Compiler
+from numba.extending import intrinsic
 
 from geomlib.kernels import recording
 
-__all__ = ["Kernel", "jit", "jit_inline"]
+__all__ = ["Kernel", "fetch", "jit", "jit_inline"]
 
 #: Everything that lets sums vectorise, but not ``nnan``/``ninf``: a NaN must stay a NaN.
 _FAST = {"contract", "reassoc", "nsz", "arcp"}
 
 _njit: Any = njit  # whose type stubs do not know every option
+_intrinsic: Any = intrinsic  # whose type is that of the function before decoration
 
 
 class _NoAlias(Compiler):
@@ -78,3 +82,23 @@ def jit_inline(function: Callable[..., Any]) -> Callable[..., Any]:
         _nrt=False, no_cfunc_wrapper=True, no_cpython_wrapper=True,
     )  # fmt: skip
     return compiled(function)
+
+
+@_intrinsic
+def fetch(typing: Any, array: Any, index: Any) -> Any:
+    """Ask for the cache line of an element that is read soon; nothing waits for it."""
+
+    def write(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        kind, at = signature.args
+        view = context.make_array(kind)(context, builder, arguments[0])
+        number = context.cast(builder, arguments[1], at, types.intp)
+        place = cgutils.get_item_pointer(context, builder, kind, view, [number])
+        byte, flag = ir.IntType(8).as_pointer(), ir.IntType(32)
+        prefetch = cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(ir.VoidType(), [byte, flag, flag, flag]), "llvm.prefetch.p0i8"
+        )
+        # To be read, and kept as near as there is room; of data.
+        builder.call(prefetch, [builder.bitcast(place, byte), flag(0), flag(3), flag(1)])
+        return context.get_dummy_value()
+
+    return types.void(array, index), write

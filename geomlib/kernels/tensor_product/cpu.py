@@ -15,14 +15,9 @@ All of it is one file, because Numba's cache on disk looks at no other file than
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from llvmlite import ir
-from numba.core import cgutils, types
-from numba.extending import intrinsic as _intrinsic
 
-from geomlib.kernels.jit import jit, jit_inline
+from geomlib.kernels.jit import fetch, jit, jit_inline
 
 __all__ = ["contract", "elementwise", "pulls", "rearrange"]
 
@@ -33,35 +28,11 @@ U5, U6, U7, U8 = np.uint64(5), np.uint64(6), np.uint64(7), np.uint64(8)
 FAR = 4_000_000
 
 
-intrinsic: Any = _intrinsic  # whose type is that of the function before decoration
-
-
-@intrinsic
-def _fetch(typing, array, index):
-    """Ask for the cache line of an element."""
-
-    def write(context, builder, signature, arguments):
-        place = cgutils.get_item_pointer(
-            context,
-            builder,
-            signature.args[0],
-            context.make_array(signature.args[0])(context, builder, arguments[0]),
-            [context.cast(builder, arguments[1], signature.args[1], types.intp)],
-        )
-        byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
-        kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
-        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
-        builder.call(function, [builder.bitcast(place, byte), number(0), number(3), number(1)])
-        return context.get_dummy_value()
-
-    return types.void(array, index), write
-
-
 @jit_inline
 def _ahead(row, first, size):
     """Ask for part of a row that is read soon: the next one lies where no processor looks for it."""
     for c in range(np.int64(first), np.int64(first + size), 64 // row.itemsize):
-        _fetch(row, c)
+        fetch(row, c)
 
 
 @jit_inline
