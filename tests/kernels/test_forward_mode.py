@@ -14,7 +14,7 @@ from geomlib.kernels.harmonics import operators
 
 SIGNALS = SignalProduct("gaunt", (0, 1), (0, 1), (0, 1, 2), channels=2)
 OPERATORS = {
-    "multivectors": (lambda x: traced_form("gp", (1, 1, 1), x[:, None], x[:, None]), 8),
+    "multivectors": (lambda x: traced_form("gp", (1, 1, 1), None, x[:, None], x[:, None]), 8),
     "harmonics": (lambda x: operators._value(x[:, :3], (0, 1, 2), True, "component", ""), 8),
     "signals": (lambda x: gaunt._operator(x, x, SIGNALS.key, "sparse", ""), 8),
 }
