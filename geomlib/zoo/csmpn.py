@@ -10,12 +10,11 @@ from torch import Tensor, nn
 
 from geomlib.algebra.clifford import CliffordAlgebra
 from geomlib.algebra.symmetry import Symmetry
-from geomlib.datasets.tasks import SampleSet
 from geomlib.errors import InvalidInput
 from geomlib.layers.multivector_linear import MVLinear
 from geomlib.layers.simplicial_embedding import SimplicialEmbedding
 from geomlib.layers.simplicial_message_passing import SimplicialMessagePassing
-from geomlib.zoo.lifted import LIFTS, LiftedSamples, lift_of, lifted_inputs
+from geomlib.zoo.lifted import LIFTS, LiftedSamples, SampledClouds, lift_of, lifted_inputs
 from geomlib.zoo.registry import register_model
 
 __all__ = ["CSMPN"]
@@ -121,7 +120,7 @@ class CSMPN(nn.Module):
         """Everything needed to build the model again: ``create_model(**model.config)``."""
         return {"name": "csmpn", **self._options}
 
-    def prepare(self, samples: SampleSet) -> LiftedSamples:
+    def prepare(self, samples: SampledClouds) -> LiftedSamples:
         """Return the samples with their complexes, lifted once."""
         tensors = samples.batch(torch.arange(len(samples)))
         complex = lift_of(self.lift, tensors["pos"], tensors.get("bones"), self.distance)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import torch
 from torch import Tensor
 
@@ -12,13 +14,24 @@ from geomlib.algebra.simplicial import (
     to_message_graph,
     vietoris_rips,
 )
-from geomlib.datasets.tasks import SampleSet
 from geomlib.errors import InvalidInput
 
-__all__ = ["LIFTS", "LiftedSamples", "lift_of", "lifted_inputs"]
+__all__ = ["LIFTS", "LiftedSamples", "SampledClouds", "lift_of", "lifted_inputs"]
 
 LIFTS = ("hull", "rips", "bones")
 """Complexes of a cloud: of its convex hull, of near points, or the cliques of given bones."""
+
+
+class SampledClouds(Protocol):
+    """What is asked of a set of clouds, such as :class:`geomlib.datasets.tasks.Samples`."""
+
+    def __len__(self) -> int:
+        """Return the number of samples."""
+        ...
+
+    def batch(self, index: Tensor) -> dict[str, Tensor]:
+        """Return the tensors of the samples with these numbers, among them ``pos``."""
+        ...
 
 
 def lift_of(
@@ -74,15 +87,15 @@ class LiftedSamples:
         complex: of the clouds of all samples.
         legacy_duplicates: see :func:`~geomlib.algebra.simplicial.to_message_graph`.
 
-    >>> from geomlib.datasets.tasks import Samples
-    >>> samples = Samples({"pos": torch.zeros(4, 3, 3)})
+    >>> import geomlib.datasets.tasks as tasks
+    >>> samples = tasks.Samples({"pos": torch.zeros(4, 3, 3)})
     >>> lifted = LiftedSamples(samples, lift_of("rips", samples.tensors["pos"], distance=1.0))
     >>> lifted.batch(torch.tensor([3, 1]))["edges"].tolist()
     [[0, 0, 1, 3, 3, 4], [1, 2, 2, 4, 5, 5]]
     """
 
     def __init__(
-        self, samples: SampleSet, complex: SimplicialComplex, *, legacy_duplicates: bool = False
+        self, samples: SampledClouds, complex: SimplicialComplex, *, legacy_duplicates: bool = False
     ) -> None:
         self.samples, self.complex, self.legacy_duplicates = samples, complex, legacy_duplicates
 
