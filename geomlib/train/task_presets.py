@@ -14,7 +14,7 @@ TASK_PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         },
     },
     "gravity_nbody": {
-        "cgenn_nbody": {"steps": 3000, "batch_size": 32, "lr": 3e-3, "warmup": 60, "val_size": 500},
+        "cgenn_nbody": {"steps": 1200, "batch_size": 32, "lr": 3e-3, "warmup": 60, "val_size": 500},
     },
     "hull5": {
         "cgenn_hull": {"steps": 4000, "batch_size": 64, "lr": 3e-3, "warmup": 60, "val_size": 1024},
