@@ -13,7 +13,7 @@ from geomlib.algebra.clifford import CliffordAlgebra
 from geomlib.algebra.clifford.versors import smooth_root
 from geomlib.kernels.differentiable import FusedOperation
 from geomlib.kernels.geometric_product import grade_scale
-from geomlib.kernels.geometric_product.lengths import finite_squares, grades
+from geomlib.kernels.geometric_product.lengths import exponential, finite_squares, grades
 from geomlib.kernels.geometric_product.linear import loops_serve
 from geomlib.kernels.geometric_product.tiles import Tiles, flat, folded, room, spread, sums, tiles_of
 
@@ -92,7 +92,15 @@ def _forward(kind: Gate, tensors: tuple[Tensor, ...]) -> Tensor:
 
     x, a, b = tensors
     out = torch.empty(x.shape, dtype=x.dtype)
-    if x.numel():
+    if x.numel() and kind.gate == "sigmoid":
+        table, tiles = grades(kind.alg, x.dtype), tiles_of(x.shape[0], x.shape[1], kind.alg.size)
+        size, count = kind.alg.size, kind.alg.n + 1
+        cpu_layers.sigmoid_gate(
+            tiles.start, tiles.stop, tiles.lane, table.ends, table.sign, table.limits, kind.rooted, exponential(x.dtype),
+            flat(x), spread(tiles, a), spread(tiles, b), flat(out), size, tiles.width,
+            *room(tiles, x.dtype, size, size, count, count, count, count),
+        )  # fmt: skip
+    elif x.numel():
         tiles, size, total = (
             tiles_of(x.shape[0], x.shape[1], kind.alg.size),
             kind.alg.size,
@@ -120,9 +128,16 @@ def _backward(
         kind.alg.n + 1,
     )
     size, total = kind.alg.size, x.shape[0] * x.shape[1]
-    s, slope = GATES[kind.gate].pair_(_arguments(kind, tiles, x, a, b))
     gx = torch.empty(x.shape, dtype=x.dtype)
     ga, gb = (sums(tiles, count, x.dtype) for _ in range(2))
+    if kind.gate == "sigmoid":
+        cpu_layers.sigmoid_gate_slopes(
+            tiles.start, tiles.stop, tiles.lane, table.ends, table.sign, table.limits, kind.rooted, exponential(x.dtype),
+            flat(x), flat(grad), spread(tiles, a), spread(tiles, b), flat(gx), ga.numpy(), gb.numpy(), size, tiles.width,
+            *room(tiles, x.dtype, size, size, size, count, count, count, count, count, 1),
+        )  # fmt: skip
+        return gx, folded(tiles, ga, x.shape[1]), folded(tiles, gb, x.shape[1])
+    s, slope = GATES[kind.gate].pair_(_arguments(kind, tiles, x, a, b))
     cpu_layers.gate_slopes(
         tiles.start, tiles.stop, tiles.lane, table.ends, table.sign, table.limits, kind.rooted, flat(s), flat(slope),
         flat(x), flat(grad), spread(tiles, a), flat(gx), ga.numpy(), gb.numpy(), size, total, tiles.width,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -14,7 +15,7 @@ from geomlib.algebra.clifford import CliffordAlgebra
 from geomlib.algebra.clifford.blades import grades_of, signs_of
 from geomlib.kernels.geometric_product import grade_squares
 
-__all__ = ["EPS", "SMALL", "Grades", "finite_squares", "grades"]
+__all__ = ["EPS", "SMALL", "Grades", "exponential", "finite_squares", "grades"]
 
 #: The constant of the denominators of the reference code.
 EPS = 1e-6
@@ -22,6 +23,8 @@ EPS = 1e-6
 SMALL = 1e-8
 #: From here on the form's square may overflow, and the constant is below its round-off.
 _LARGE = 1e18
+#: log 2 - 0.693359375, to more digits than the difference of floats has.
+_LOG_2_REST = -2.12194440054690583e-4
 
 
 def finite_squares(
@@ -62,3 +65,18 @@ def grades(algebra: CliffordAlgebra, dtype: torch.dtype) -> Grades:
     numbers = [component if algebra.q_ else np.inf, form, SMALL**2, 1.0, 1.0 + EPS, 0.5**0.5, _LARGE]
     ends = np.cumsum([0, *algebra.grade_sizes]).astype(np.int64)
     return Grades(ends, sign.astype(kind), np.array(numbers, kind))
+
+
+@lru_cache(maxsize=2)
+def exponential(dtype: torch.dtype) -> np.ndarray[Any, Any]:
+    """Return the numbers with which loops compute sigmoids.
+
+    They are the least and largest arguments of the exponential, one over log 2, log 2 in two parts of which the first times
+    any exponent is exact, one half, one, and the inverse factorials from 2! to 13!.
+    """
+    kind = np.float32 if dtype == torch.float32 else np.float64
+    largest = 87.0 if dtype == torch.float32 else 708.0
+    first = 0.693359375
+    series = [1 / math.factorial(k) for k in range(2, 14)]
+    numbers = [-largest, largest, 1 / math.log(2), first, _LOG_2_REST, 0.5, 1.0, *series]
+    return np.array(numbers, kind)
