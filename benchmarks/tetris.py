@@ -106,6 +106,7 @@ MODELS: dict[str, tuple[Callable[..., nn.Module], float]] = {
     "EGNN": (lambda **form: EGNN(), 2e-3),
     "GCA-MLP": (lambda **form: GCAMLP(hidden=64, **form), 5e-3),
     "GCA-GNN": (lambda **form: GCAGNN(**SMALL, **form), 5e-3),
+    "GCA-GNN, e123_init=0.1": (lambda **form: GCAGNN(**SMALL, e123_init=0.1, **form), 5e-3),
     "released GCA-MLP": (lambda **form: GCAMLP(hidden=64, **RELEASED, **form), 5e-3),
     "released GCA-GNN": (lambda **form: GCAGNN(**SMALL, **RELEASED, **form), 5e-3),
     "released GCA-MLP, dense": (
