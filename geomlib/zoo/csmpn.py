@@ -14,7 +14,7 @@ from geomlib.errors import InvalidInput
 from geomlib.layers.multivector_linear import MVLinear
 from geomlib.layers.simplicial_embedding import SimplicialEmbedding
 from geomlib.layers.simplicial_message_passing import SimplicialMessagePassing
-from geomlib.zoo.lifted import LIFTS, Batches, LiftedSamples, SampledClouds, lift_of, lifted_inputs
+from geomlib.zoo.lifted import LIFTS, LiftedSamples, SampledClouds, lift_of, lifted_inputs
 from geomlib.zoo.registry import register_model
 
 __all__ = ["CSMPN"]

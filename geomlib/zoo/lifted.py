@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from typing import Protocol
-
 import torch
 from torch import Tensor
 
@@ -18,7 +16,7 @@ from geomlib.algebra.simplicial import (
 )
 from geomlib.errors import InvalidInput
 
-__all__ = ["LIFTS", "Batches", "LiftedSamples", "SampledClouds", "lift_of", "lifted_inputs"]
+__all__ = ["LIFTS", "LiftedSamples", "SampledClouds", "lift_of", "lifted_inputs"]
 
 LIFTS = ("hull", "rips", "bones")
 """Complexes of a cloud: of its convex hull, of near points, or the cliques of given bones."""
@@ -33,18 +31,6 @@ class SampledClouds(Protocol):
 
     def batch(self, index: Tensor) -> dict[str, Tensor]:
         """Return the tensors of the samples with these numbers, among them ``pos``."""
-        ...
-
-
-class Batches(Protocol):
-    """A set of samples, of which some can be had: what :class:`geomlib.datasets.tasks.SampleSet` asks for."""
-
-    def __len__(self) -> int:
-        """Return the number of samples."""
-        ...
-
-    def batch(self, index: Tensor) -> dict[str, Tensor]:
-        """Return the tensors of the samples with these numbers."""
         ...
 
 
