@@ -147,7 +147,9 @@ class CliffordBatchNorm(_Whitening):
         stored = self.running_mean, self.running_cov
         if self.training or stored[0] is None or stored[1] is None:
             if self.training and rows.shape[1] < 2:
-                raise InvalidInput("CliffordBatchNorm: one value per channel has no covariance; use evaluation mode.")
+                raise InvalidInput(
+                    "CliffordBatchNorm: one value per channel has no covariance; use evaluation mode."
+                )
             y, mean, cov = _centred(rows)
             self._remember(mean.detach(), cov.detach())
         else:
