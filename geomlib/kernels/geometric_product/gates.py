@@ -75,11 +75,11 @@ def composed(kind: Gate, tensors: tuple[Tensor, ...]) -> Tensor:
 
 
 def _arguments(kind: Gate, tiles: Tiles, x: Tensor, a: Tensor, b: Tensor) -> Tensor:  # (n + 1, B C)
-    from geomlib.kernels.geometric_product import cpu_layers
+    from geomlib.kernels.geometric_product import cpu_gates
 
     table, count, total = grades(kind.alg, x.dtype), kind.alg.n + 1, x.shape[0] * x.shape[1]
     out = torch.empty(count, total, dtype=x.dtype)
-    cpu_layers.invariants(
+    cpu_gates.invariants(
         tiles.start, tiles.stop, tiles.lane, table.ends, table.sign, table.limits, kind.rooted, flat(x),
         spread(tiles, a), spread(tiles, b), flat(out), kind.alg.size, total, tiles.width,
         *room(tiles, x.dtype, kind.alg.size, count, count),
@@ -88,14 +88,14 @@ def _arguments(kind: Gate, tiles: Tiles, x: Tensor, a: Tensor, b: Tensor) -> Ten
 
 
 def _forward(kind: Gate, tensors: tuple[Tensor, ...]) -> Tensor:
-    from geomlib.kernels.geometric_product import cpu_layers
+    from geomlib.kernels.geometric_product import cpu_gates
 
     x, a, b = tensors
     out = torch.empty(x.shape, dtype=x.dtype)
     if x.numel() and kind.gate == "sigmoid":
         table, tiles = grades(kind.alg, x.dtype), tiles_of(x.shape[0], x.shape[1], kind.alg.size)
         size, count = kind.alg.size, kind.alg.n + 1
-        cpu_layers.sigmoid_gate(
+        cpu_gates.sigmoid_gate(
             tiles.start, tiles.stop, tiles.lane, table.ends, table.sign, table.limits, kind.rooted, exponential(x.dtype),
             flat(x), spread(tiles, a), spread(tiles, b), flat(out), size, tiles.width,
             *room(tiles, x.dtype, size, size, count, count, count, count),
@@ -107,7 +107,7 @@ def _forward(kind: Gate, tensors: tuple[Tensor, ...]) -> Tensor:
             x.shape[0] * x.shape[1],
         )
         s = GATES[kind.gate].value_(_arguments(kind, tiles, x, a, b))
-        cpu_layers.gate(
+        cpu_gates.gate(
             tiles.start, tiles.stop, grades(kind.alg, x.dtype).ends, flat(s), flat(x), flat(out), size, total, tiles.width,
             *room(tiles, x.dtype, size, size),
         )  # fmt: skip
@@ -117,7 +117,7 @@ def _forward(kind: Gate, tensors: tuple[Tensor, ...]) -> Tensor:
 def _backward(
     kind: Gate, grad: Tensor, tensors: tuple[Tensor, ...], needs: tuple[bool, ...]
 ) -> tuple[Tensor | None, ...]:
-    from geomlib.kernels.geometric_product import cpu_layers
+    from geomlib.kernels.geometric_product import cpu_gates
 
     x, a, b = tensors
     if not x.numel():
@@ -131,14 +131,14 @@ def _backward(
     gx = torch.empty(x.shape, dtype=x.dtype)
     ga, gb = (sums(tiles, count, x.dtype) for _ in range(2))
     if kind.gate == "sigmoid":
-        cpu_layers.sigmoid_gate_slopes(
+        cpu_gates.sigmoid_gate_slopes(
             tiles.start, tiles.stop, tiles.lane, table.ends, table.sign, table.limits, kind.rooted, exponential(x.dtype),
             flat(x), flat(grad), spread(tiles, a), spread(tiles, b), flat(gx), ga.numpy(), gb.numpy(), size, tiles.width,
             *room(tiles, x.dtype, size, size, size, count, count, count, count, count, 1),
         )  # fmt: skip
         return gx, folded(tiles, ga, x.shape[1]), folded(tiles, gb, x.shape[1])
     s, slope = GATES[kind.gate].pair_(_arguments(kind, tiles, x, a, b))
-    cpu_layers.gate_slopes(
+    cpu_gates.gate_slopes(
         tiles.start, tiles.stop, tiles.lane, table.ends, table.sign, table.limits, kind.rooted, flat(s), flat(slope),
         flat(x), flat(grad), spread(tiles, a), flat(gx), ga.numpy(), gb.numpy(), size, total, tiles.width,
         *room(tiles, x.dtype, size, size, size, count, count, count, 1),

@@ -56,13 +56,13 @@ def _shift(eps: float | None, dtype: torch.dtype) -> np.ndarray[Any, Any]:
 
 
 def _sizes(norm: _Norm, x: Tensor, grad: Tensor | None) -> tuple[Tensor, Tensor]:  # (B, C) each
-    from geomlib.kernels.geometric_product import cpu_layers
+    from geomlib.kernels.geometric_product import cpu_norms
 
     table, tiles, size = grades(norm.alg, x.dtype), tiles_of(*x.shape, unit=True), norm.alg.size
     h = torch.empty(x.shape[:2], dtype=x.dtype)
     t = h if grad is None else torch.empty_like(h)
     dotted = x if grad is None else grad
-    cpu_layers.sizes(
+    cpu_norms.sizes(
         tiles.start, tiles.stop, table.ends, table.sign, table.limits, _shift(norm.eps, x.dtype), norm.eps is None,
         grad is not None, flat(x), flat(dotted), flat(h), flat(t), size, tiles.width,
         *room(tiles, x.dtype, size, size, norm.alg.n + 1, norm.alg.n + 1),
@@ -71,14 +71,14 @@ def _sizes(norm: _Norm, x: Tensor, grad: Tensor | None) -> tuple[Tensor, Tensor]
 
 
 def _forward(norm: _Norm, tensors: tuple[Tensor, ...]) -> Tensor:
-    from geomlib.kernels.geometric_product import cpu_layers
+    from geomlib.kernels.geometric_product import cpu_gates
 
     x, a = tensors
     out = torch.empty(x.shape, dtype=x.dtype)
     if x.numel():
         f = a / norm.over_channels(_sizes(norm, x, None)[0])
         tiles, size = tiles_of(*x.shape, unit=True), norm.alg.size
-        cpu_layers.gate(
+        cpu_gates.gate(
             tiles.start, tiles.stop, np.array([0, size]), flat(f), flat(x), flat(out), size, f.numel(), tiles.width,
             *room(tiles, x.dtype, size, size),
         )  # fmt: skip
@@ -88,7 +88,7 @@ def _forward(norm: _Norm, tensors: tuple[Tensor, ...]) -> Tensor:
 def _backward(
     norm: _Norm, grad: Tensor, tensors: tuple[Tensor, ...], needs: tuple[bool, ...]
 ) -> tuple[Tensor | None, ...]:
-    from geomlib.kernels.geometric_product import cpu_layers
+    from geomlib.kernels.geometric_product import cpu_norms
 
     x, a = tensors
     if not x.numel():
@@ -104,7 +104,7 @@ def _backward(
         tiles_of(*x.shape, unit=True),
         norm.alg.size,
     )
-    cpu_layers.size_slopes(
+    cpu_norms.size_slopes(
         tiles.start, tiles.stop, table.ends, table.sign, table.limits, _shift(norm.eps, x.dtype), norm.eps is None,
         flat(a * inverse), flat(e), flat(x), flat(grad), flat(gx), size, tiles.width,
         *room(tiles, x.dtype, size, size, norm.alg.n + 1, norm.alg.n + 1, 2),
