@@ -40,7 +40,7 @@ class TaskJob:
         self.config = config = parsed.config
         self.task, self.sets = read_task(config)
         seed_all(config)
-        options = {**_standardization(self.task, self.sets["train"], config.architecture), **parsed.model}
+        options = _standardized(self.task, self.sets["train"], config.architecture, parsed.model)
         model = create_model(config.architecture, **options)
         _check_fit(model, self.task, config.architecture)
         dtype = getattr(torch, config.dtype)
@@ -124,14 +124,19 @@ class TaskJob:
         return drawn
 
 
-def _standardization(task: Task, train: Samples, architecture: str) -> dict[str, float]:
-    """Return mean and deviation of the training target, if task and model want them."""
-    options = inspect.signature(model_class(architecture)).parameters
-    if not task.standardize or not {"shift", "scale"} <= set(options):
-        return {}
+def _standardized(task: Task, train: Samples, architecture: str, options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options of the model, with mean and deviation of the training target if task and model want them.
+
+    The command line hands over every option, so one that has its default counts as not given.
+    """
+    known = inspect.signature(model_class(architecture)).parameters
+    if not task.standardize or not {"shift", "scale"} <= set(known):
+        return options
+    if any(options.get(name, known[name].default) != known[name].default for name in ("shift", "scale")):
+        return options
     target = train.tensors[task.target].double()
     scale = float(target.std(correction=0))
-    return {"shift": float(target.mean()), "scale": scale if scale > 0 else 1.0}
+    return {**options, "shift": float(target.mean()), "scale": scale if scale > 0 else 1.0}
 
 
 def _check_fit(model: torch.nn.Module, task: Task, architecture: str) -> None:

@@ -202,6 +202,28 @@ def test_commands(tmp_path, capsys):
     assert "generated: a plane" in capsys.readouterr().out
 
 
+def test_the_command_standardises_too(tmp_path):
+    run = str(tmp_path / "run")
+    words = [
+        "train",
+        "plane",
+        "--data",
+        "scaled",
+        "--steps",
+        "4",
+        "--batch-size",
+        "16",
+        "--no-plots",
+        "--out",
+    ]
+    assert main([*words, run]) == 0
+    target = make_square(64, 0)["y"]
+    assert load_model(run).config["shift"] == pytest.approx(float(target.mean()))
+    given = str(tmp_path / "given")
+    assert main([*words, given, "--model.shift", "9.0"]) == 0
+    assert load_model(given).config["shift"] == 9.0 and load_model(given).config["scale"] == 1.0
+
+
 def test_sets_have_seeds_of_their_own():
     small = make_task("line", sizes=(4, 8, 8), seed=1)
     large = make_task("line", sizes=(9, 8, 0), seed=1)
