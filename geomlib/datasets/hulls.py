@@ -71,7 +71,7 @@ def hull_volumes(pos: Array) -> Array:  # (n, points, dim) -> (n,)
         spatial = importlib.import_module("scipy.spatial")
     except ImportError:
         raise MissingDependency(
-            "scipy is needed for volumes of convex hulls: pip install scipy, or pip install 'geomlib-torch[dev]'."
+            "scipy is needed for volumes of convex hulls: pip install scipy, or pip install 'geomlib-torch[train]'."
         ) from None
     return np.array([spatial.ConvexHull(x).volume for x in pos])
 
