@@ -7,21 +7,23 @@ from collections.abc import Callable
 from functools import update_wrapper
 from typing import Any
 
+import numpy as np
 from llvmlite import ir
 from numba import njit
 from numba.core import cgutils, types
 from numba.core.compiler import Compiler
-from numba.extending import intrinsic
+from numba.extending import intrinsic, overload
 
 from geomlib.kernels import recording
 
-__all__ = ["Kernel", "fetch", "jit", "jit_inline"]
+__all__ = ["Kernel", "fetch", "jit", "jit_inline", "power_of_two"]
 
 #: Everything that lets sums vectorise, but not ``nnan``/``ninf``: a NaN must stay a NaN.
 _FAST = {"contract", "reassoc", "nsz", "arcp"}
 
 _njit: Any = njit  # whose type stubs do not know every option
 _intrinsic: Any = intrinsic  # whose type is that of the function before decoration
+_overload: Any = overload
 
 
 class _NoAlias(Compiler):
@@ -102,3 +104,23 @@ def fetch(typing: Any, array: Any, index: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(array, index), write
+
+
+def power_of_two(k: Any) -> Any:
+    """Return 2^k of a whole floating number, in its type; only compiled loops call it."""
+    raise NotImplementedError("only compiled loops call this")
+
+
+@_overload(power_of_two, inline="always")
+def _power_of_two(k: Any) -> Any:
+    if k == types.float32:
+
+        def single(k: Any) -> Any:
+            return np.int32((np.int32(k) + np.int32(127)) << np.int32(23)).view(np.float32)
+
+        return single
+
+    def double(k: Any) -> Any:
+        return np.int64((np.int64(k) + np.int64(1023)) << np.int64(52)).view(np.float64)
+
+    return double

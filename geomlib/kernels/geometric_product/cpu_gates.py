@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import types
-from numba.extending import overload
 
 from geomlib.kernels.geometric_product.cpu import _load, _store
 from geomlib.kernels.geometric_product.cpu_lengths import _length_slopes, _lengths, _squares
-from geomlib.kernels.jit import jit, jit_inline
+from geomlib.kernels.jit import jit, jit_inline, power_of_two
 
 __all__ = ["gate", "gate_slopes", "invariants", "sigmoid_gate", "sigmoid_gate_slopes"]
 
@@ -45,26 +43,6 @@ def invariants(start, stop, lane, ends, sign, limits, rooted, x, a, b, v, size, 
                 to[c] = by[c] * u[c] + plus[c]
 
 
-def _power_of_two(k):
-    """Return 2^k of a whole number; compiled for each type."""
-    raise NotImplementedError("only compiled loops call this")
-
-
-@overload(_power_of_two, inline="always")
-def _power_of_two_of(k):
-    if k == types.float32:
-
-        def single(k):
-            return np.int32((np.int32(k) + np.int32(127)) << np.int32(23)).view(np.float32)
-
-        return single
-
-    def double(k):
-        return np.int64((np.int64(k) + np.int64(1023)) << np.int64(52)).view(np.float64)
-
-    return double
-
-
 @jit_inline
 def _sigmoid(v, e, count, s):
     """Put 1 / (1 + exp(-v)): the power of two next to the exponential times a Taylor series; a NaN stays one."""
@@ -91,7 +69,7 @@ def _sigmoid(v, e, count, s):
         p = c2 + p * r
         p = one + p * r
         p = one + p * r
-        f = one / (one + p * _power_of_two(k))
+        f = one / (one + p * power_of_two(k))
         f = zero if x > high else f
         s[c] = f if v[c] == v[c] else v[c]
 
