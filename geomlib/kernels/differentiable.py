@@ -16,6 +16,8 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
+from geomlib.kernels.autocast import no_autocast
+
 __all__ = ["FusedOperation", "parameters_skipped", "skip_parameter_gradients"]
 
 Maybe = Tensor | None
@@ -73,7 +75,8 @@ class FusedOperation:
         self, static: Any, grad: Tensor, tensors: tuple[Tensor, ...], needs: tuple[bool, ...]
     ) -> tuple[Maybe, ...]:
         """Evaluate the backward kernel and keep what is needed."""
-        result = self.backward(static, grad, tensors, needs)
+        with no_autocast(grad.device.type):  # a backward pass may run inside autocast
+            result = self.backward(static, grad, tensors, needs)
         return _needed(result, needs)
 
     def curvature(
@@ -86,9 +89,10 @@ class FusedOperation:
     ) -> tuple[Maybe, ...]:
         """Evaluate the double backward by its kernel or from the reference."""
         if self.double_backward is not None:
-            result = self.double_backward(static, tangents, grad, tensors, needs)
+            with no_autocast(grad.device.type):
+                result = self.double_backward(static, tangents, grad, tensors, needs)
             return _needed(result, needs)
-        with torch.enable_grad():
+        with torch.enable_grad(), no_autocast(grad.device.type):
             inputs = tuple(t.detach().requires_grad_() for t in (grad, *tensors))
             return _second(self, static, tangents, inputs, needs, create_graph=False)
 
@@ -192,7 +196,7 @@ class _Curvature(Function):
         needs = tuple(n and c is not None for n, c in zip(ctx.needs, cotangents, strict=True))
         if not any(needs):
             return (None,) * (4 + len(ctx.saved_tensors))
-        with torch.enable_grad():
+        with torch.enable_grad(), no_autocast(ctx.saved_tensors[-1].device.type):
             # Views, because the derivatives wanted are partial: one argument may be computed from another.
             args = tuple(
                 a.view_as(a) if a.requires_grad else a.detach().requires_grad_() for a in ctx.saved_tensors

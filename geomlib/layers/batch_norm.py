@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from geomlib.algebra.irreps import Irreps
 from geomlib.algebra.symmetry import Symmetry
 from geomlib.errors import InvalidInput
+from geomlib.kernels.autocast import full_precision
 from geomlib.layers._features import blocks, checked
 
 __all__ = ["BatchNorm"]
@@ -74,6 +75,7 @@ class BatchNorm(nn.Module):
         self.weight = nn.Parameter(torch.ones(self.irreps.num_irreps)) if affine else None
         self.bias = nn.Parameter(torch.zeros(scalars)) if affine and include_bias else None
 
+    @full_precision
     def forward(self, x: Tensor) -> Tensor:  # (batch, ..., dim) -> (batch, ..., dim)
         """Return the normalised features.
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from geomlib.algebra.clifford import CliffordAlgebra
 from geomlib.algebra.symmetry import Symmetry
+from geomlib.kernels.autocast import full_precision
 from geomlib.layers._multivectors import checked, checked_sizes, example_of, label, symmetry_of
 from geomlib.layers.geometric_product import MVGeometricProduct
 from geomlib.layers.multivector_activation import MVSiLU
@@ -76,6 +77,7 @@ class CEMLP(nn.Module):
             )
         )
 
+    @full_precision
     def forward(self, x: Tensor) -> Tensor:  # (..., in, 2^n) -> (..., out, 2^n)
         """Return the output of the last block.
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from geomlib.algebra.clifford import CliffordAlgebra
 from geomlib.algebra.symmetry import Symmetry
 from geomlib.errors import InvalidInput
+from geomlib.kernels.autocast import full_precision
 from geomlib.kernels.geometric_product.linear import grade_linear
 from geomlib.layers._features import checked_edges
 from geomlib.layers._multivectors import checked, checked_sizes, label
@@ -102,6 +103,7 @@ class CliffordEGCL(nn.Module):
             normalization_init, safe=safe,
         )  # fmt: skip
 
+    @full_precision
     def forward(
         self,
         x: Tensor,  # (N, in, 2^n)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from geomlib.algebra.clifford import CliffordAlgebra
 from geomlib.algebra.symmetry import Symmetry
 from geomlib.errors import InvalidInput
+from geomlib.kernels.autocast import full_precision
 from geomlib.layers._fields import checked_groups
 from geomlib.layers._multivectors import example_of, rows_symmetry
 
@@ -136,6 +137,7 @@ class CliffordBatchNorm(_Whitening):
         self.running_mean: Tensor | None
         self.running_cov: Tensor | None
 
+    @full_precision
     def forward(self, x: Tensor) -> Tensor:  # (B, C, *space, 2^n)
         """Return the whitened field.
 
@@ -224,6 +226,7 @@ class CliffordGroupNorm(_Whitening):
         super().__init__(algebra, channels, channels // groups if legacy else channels, eps, affine, legacy)
         self.groups = channels // groups if legacy else groups
 
+    @full_precision
     def forward(self, x: Tensor) -> Tensor:  # (B, C, *space, 2^n)
         """Return the whitened field.
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from geomlib.algebra.irreps import Irreps
 from geomlib.algebra.symmetry import Symmetry
+from geomlib.kernels.autocast import full_precision
 from geomlib.layers.gaunt import GauntTensorProduct
 from geomlib.layers.linear import Linear
 
@@ -55,6 +56,7 @@ class GauntSelfInteraction(nn.Module):
         self.left, self.right = Linear(self.irreps_in, inside), Linear(self.irreps_in, inside)
         self.product = GauntTensorProduct(inside, inside, self.irreps_out, **options)
 
+    @full_precision
     def forward(self, x: Tensor) -> Tensor:  # (..., dim in) -> (..., dim out)
         """Return the mixed feature."""
         return self.product(self.left(x), self.right(x))

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from geomlib.algebra.symmetry import Symmetry, closest
 from geomlib.errors import InvalidInput
+from geomlib.kernels.autocast import full_precision
 from geomlib.layers._attention_inputs import checked_inputs, hidden_where
 from geomlib.layers._sub_products import (
     MODES,
@@ -155,6 +156,7 @@ class GeometricAttention(nn.Module):
             linear_terms=self.linear_terms,
         )
 
+    @full_precision
     def forward(
         self,
         r: Tensor,  # (..., N, 3 or 8)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from geomlib.algebra.clifford import CliffordAlgebra
 from geomlib.algebra.symmetry import Symmetry
+from geomlib.kernels.autocast import full_precision
 from geomlib.kernels.geometric_product import fc_gp
 from geomlib.kernels.geometric_product.steerable import steerable_product
 from geomlib.layers._multivectors import checked, checked_sizes, example_of, label, symmetry_of
@@ -63,6 +64,7 @@ class MVGeometricProduct(nn.Module):
         )
         self.weight = nn.Parameter(torch.randn(channels, len(algebra.paths)) / math.sqrt(algebra.n + 1))
 
+    @full_precision
     def forward(self, x: Tensor) -> Tensor:  # (..., channels, 2^n)
         """Return the product.
 
@@ -145,6 +147,7 @@ class MVGeometricProductFC(nn.Module):
         shape = (out_channels, in_channels, len(algebra.paths))
         self.weight = nn.Parameter(torch.randn(shape) / math.sqrt(in_channels * (algebra.n + 1)))
 
+    @full_precision
     def forward(self, x: Tensor) -> Tensor:  # (..., in, 2^n) -> (..., out, 2^n)
         """Return the product.
 

@@ -15,6 +15,7 @@ from geomlib.algebra.clifford import PGA
 from geomlib.algebra.clifford.actions import action_table
 from geomlib.algebra.symmetry import Symmetry
 from geomlib.errors import InvalidInput
+from geomlib.kernels.autocast import full_precision
 from geomlib.layers._multivectors import checked_held, example_of, held_blades, rows_symmetry
 
 __all__ = ["FoldedGroupAction", "GroupActionLinear"]
@@ -168,6 +169,7 @@ class GroupActionLinear(nn.Module):
         before = sum(b < _BLOCKS[3][0] for b in self.input_blades)
         return nn.functional.pad(shift, (before, len(self.input_blades) - before - shift.shape[1]))
 
+    @full_precision
     def forward(self, x: Tensor) -> Tensor:  # (..., in, blades) -> (..., out, blades)
         """Return the sum of the moved channels.
 
@@ -220,6 +222,7 @@ class FoldedGroupAction(nn.Module):
         self.register_buffer("shift", shift)
         self.shift: Tensor | None
 
+    @full_precision
     def forward(self, x: Tensor) -> Tensor:  # (..., in, blades) -> (..., out, blades)
         """Return the image.
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from geomlib.algebra.clifford import PGA
 from geomlib.algebra.symmetry import Symmetry
 from geomlib.errors import InvalidInput
+from geomlib.kernels.autocast import full_precision
 from geomlib.layers._features import checked_edges
 from geomlib.layers._multivectors import checked_held, example_of, rows_symmetry, shaken
 from geomlib.layers.group_action import GroupActionLinear
@@ -83,6 +84,7 @@ class GroupActionMLP(nn.Module):
         """The first linear layer."""
         return cast(GroupActionLinear, self.model[0])
 
+    @full_precision
     def forward(self, x: Tensor) -> Tensor:  # (..., in, 16) -> (..., out, 16)
         """Return the output of the last layer.
 
@@ -163,6 +165,7 @@ class GroupActionMessagePassing(nn.Module):
             in_channels + message_channels, hidden_channels, out_channels, layers, agg, **options
         )
 
+    @full_precision
     def forward(self, x: Tensor, edge_index: Tensor) -> Tensor:  # (N, in, 16), (2, E) -> (N, out, 16)
         """Return the updated nodes.
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from geomlib.algebra.clifford import CliffordAlgebra
 from geomlib.algebra.symmetry import Symmetry
 from geomlib.errors import InvalidInput
+from geomlib.kernels.autocast import full_precision
 from geomlib.kernels.geometric_product.gates import INVARIANTS, grade_gate
 from geomlib.layers._multivectors import (
     checked,
@@ -36,6 +37,7 @@ class _GradeGate(nn.Module):
         self.a = nn.Parameter(torch.ones(1, channels, algebra.n + 1))
         self.b = nn.Parameter(torch.zeros(1, channels, algebra.n + 1))
 
+    @full_precision
     def forward(self, x: Tensor) -> Tensor:  # (..., channels, 2^n)
         """Return the gated multivectors.
 

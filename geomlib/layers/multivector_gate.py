@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from geomlib.algebra.clifford import CliffordAlgebra
 from geomlib.algebra.symmetry import Symmetry
 from geomlib.errors import InvalidInput
+from geomlib.kernels.autocast import full_precision
 from geomlib.layers._multivectors import (
     checked_field,
     checked_held,
@@ -100,6 +101,7 @@ class MVAct(nn.Module):
         self._read = [self.input_blades.index(b) for b in read]
         self.conv = Depthwise(channels, [len(read)]) if agg == "linear" else None
 
+    @full_precision
     def forward(self, x: Tensor) -> Tensor:  # (..., channels, blades)
         """Return the gated multivectors.
 
@@ -166,6 +168,7 @@ class VectorSiLU(nn.Module):
         self.channels, self.dims, self.agg = channels, dims, checked_kind("VectorSiLU", agg)
         self.conv = Depthwise(channels, [*[1] * dims, 3]) if agg == "linear" else None
 
+    @full_precision
     def forward(self, x: Tensor) -> Tensor:  # (batch, channels, *space, 3)
         """Return the gated vectors.
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from geomlib.algebra.clifford import CliffordAlgebra
 from geomlib.algebra.symmetry import Symmetry
 from geomlib.errors import InvalidInput
+from geomlib.kernels.autocast import full_precision
 from geomlib.kernels.geometric_product.norms import channel_norm
 from geomlib.kernels.geometric_product.steerable import normalised
 from geomlib.layers._multivectors import (
@@ -54,6 +55,7 @@ class MVNormalization(nn.Module):
         self.algebra, self.channels = algebra, channels
         self.a = nn.Parameter(torch.full((channels, algebra.n + 1), float(init)))
 
+    @full_precision
     def forward(self, x: Tensor) -> Tensor:  # (..., channels, 2^n)
         """Return the divided multivectors.
 
@@ -116,6 +118,7 @@ class MVLayerNorm(nn.Module):
         self.algebra, self.channels, self.safe, self.eps = algebra, channels, safe, eps
         self.a = nn.Parameter(torch.ones(1, channels))
 
+    @full_precision
     def forward(self, x: Tensor) -> Tensor:  # (..., channels, 2^n)
         """Return the divided multivectors.
 
@@ -176,6 +179,7 @@ class MVRMSNorm(nn.Module):
         self.algebra, self.channels, self.eps = algebra, channels, eps
         self.a = nn.Parameter(torch.ones(1, channels))
 
+    @full_precision
     def forward(self, x: Tensor) -> Tensor:  # (..., channels, 2^n)
         """Return the divided multivectors.
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from geomlib.algebra.irreps import Irreps
 from geomlib.algebra.symmetry import Symmetry
 from geomlib.errors import InvalidInput
+from geomlib.kernels.autocast import full_precision
 from geomlib.layers._features import blocks, checked
 from geomlib.layers.activation import ScalarFunction
 
@@ -57,6 +58,7 @@ class Norm(nn.Module):
         self.irreps_in, self.squared = Irreps(irreps_in).simplify(), squared
         self.irreps_out = Irreps([(b.mul, "0e") for b in self.irreps_in]).simplify()
 
+    @full_precision
     def forward(self, x: Tensor) -> Tensor:  # (..., dim) -> (..., irreps)
         """Return the norms.
 
@@ -131,6 +133,7 @@ class NormActivation(nn.Module):
         if bias:
             self.biases = nn.Parameter(torch.zeros(self.irreps_in.num_irreps))
 
+    @full_precision
     def forward(self, x: Tensor) -> Tensor:  # (..., dim) -> (..., dim)
         """Return the features with new lengths.
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from geomlib.algebra.clifford import CliffordAlgebra
 from geomlib.algebra.symmetry import Symmetry
 from geomlib.errors import InvalidInput
+from geomlib.kernels.autocast import full_precision
 from geomlib.kernels.edge_index import check_edge_shape
 from geomlib.layers._features import read_values
 from geomlib.layers._multivectors import checked, checked_sizes, label
@@ -70,6 +71,7 @@ class SimplicialEmbedding(nn.Module):
             )  # fmt: skip
             self.add_module(str(dim), network)
 
+    @full_precision
     def forward(
         self,
         x: Tensor,  # (N, in, 2^n)

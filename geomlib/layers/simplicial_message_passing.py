@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from geomlib.algebra.clifford import CliffordAlgebra
 from geomlib.algebra.symmetry import Symmetry
 from geomlib.errors import InvalidInput
+from geomlib.kernels.autocast import full_precision
 from geomlib.kernels.geometric_product.linear import grade_linear
 from geomlib.layers._features import checked_edges
 from geomlib.layers._multivectors import checked, checked_sizes, label
@@ -69,6 +70,7 @@ class SimplicialMessagePassing(CliffordEGCL):
         )  # fmt: skip
         self.num_kinds = num_kinds
 
+    @full_precision
     def forward(  # pyright: ignore[reportIncompatibleMethodOverride] - kinds stand for both attributes
         self,
         x: Tensor,  # (S, channels, 2^n)

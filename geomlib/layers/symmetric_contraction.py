@@ -13,6 +13,7 @@ from geomlib.algebra.irreps.products import ProductSpec
 from geomlib.algebra.irreps.symmetric import CoupledPath, symmetric_basis
 from geomlib.algebra.symmetry import Symmetry
 from geomlib.errors import InvalidInput
+from geomlib.kernels.autocast import full_precision
 from geomlib.kernels.tensor_product import tensor_product
 from geomlib.layers._constants import Float64Buffers
 from geomlib.layers._features import checked, read_values
@@ -119,6 +120,7 @@ class SymmetricContraction(Float64Buffers):
                 f"{(self.num_elements or 0) - 1}."
             )
 
+    @full_precision
     def forward(self, x: Tensor, element: Tensor | None = None) -> Tensor:
         """Return the contraction.
 

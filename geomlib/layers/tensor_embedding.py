@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from geomlib.algebra.symmetry import Symmetry
 from geomlib.errors import InvalidInput
+from geomlib.kernels.autocast import full_precision
 from geomlib.kernels.cartesian import gate_parts, part_linear, part_norms
 from geomlib.kernels.edges import edge_embedding
 from geomlib.layers._init import part_weight
@@ -73,6 +74,7 @@ class TensorEmbedding(nn.Module):
         self.gates = nn.ModuleList([nn.Linear(channels, 2 * channels), nn.Linear(2 * channels, 3 * channels)])
         self.weight = part_weight(channels)
 
+    @full_precision
     def forward(
         self, z: Tensor, edge_index: Tensor, edge_vec: Tensor
     ) -> Tensor:  # (N,), (2, E), (E, 3) -> (N, 9, C)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from geomlib.algebra.symmetry import Symmetry
 from geomlib.errors import InvalidInput
+from geomlib.kernels.autocast import full_precision
 from geomlib.kernels.cartesian import normalize, part_linear, product, square_update
 from geomlib.kernels.edges import edge_message
 from geomlib.layers._init import part_weight
@@ -71,6 +72,7 @@ class TensorInteraction(nn.Module):
         self.weight = part_weight(channels)
         self.weight_out = part_weight(channels)
 
+    @full_precision
     def forward(
         self,
         x: Tensor,  # (N, 9, C)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from geomlib.algebra.clifford import CliffordAlgebra
 from geomlib.algebra.clifford.versors import smooth_root
 from geomlib.algebra.symmetry import Symmetry
+from geomlib.kernels.autocast import full_precision
 from geomlib.layers._multivectors import finite_squares
 from geomlib.layers.geometric_product import MVGeometricProduct
 from geomlib.layers.multivector_linear import MVLinear
@@ -72,6 +73,7 @@ class CGENNHull(nn.Module):
         """Everything needed to build the model again: ``create_model(**model.config)``."""
         return {"name": "cgenn_hull", **self._options}
 
+    @full_precision
     def forward(self, pos: Tensor) -> Tensor:  # (B, points, dim) -> (B,)
         """Return the numbers.
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from geomlib.algebra.clifford import CliffordAlgebra
 from geomlib.algebra.symmetry import Symmetry
+from geomlib.kernels.autocast import full_precision
 from geomlib.layers.clifford_egcl import CliffordEGCL
 from geomlib.layers.multivector_linear import MVLinear
 from geomlib.zoo._samples import check_samples, complete_graph
@@ -63,6 +64,7 @@ class CGENNNBody(nn.Module):
         """Everything needed to build the model again: ``create_model(**model.config)``."""
         return {"name": "cgenn_nbody", **self._options}
 
+    @full_precision
     def forward(
         self,
         pos: Tensor,  # (B, n, 3)

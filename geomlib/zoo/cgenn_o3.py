@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from geomlib.algebra.clifford import CliffordAlgebra
 from geomlib.algebra.symmetry import Symmetry
 from geomlib.errors import InvalidInput
+from geomlib.kernels.autocast import full_precision
 from geomlib.layers.geometric_product import MVGeometricProductFC
 from geomlib.layers.multivector_activation import MVSiLU
 from geomlib.zoo._samples import check_samples
@@ -60,6 +61,7 @@ class CGENNO3(nn.Module):
         """Everything needed to build the model again: ``create_model(**model.config)``."""
         return {"name": "cgenn_o3", **self._options}
 
+    @full_precision
     def forward(self, pos: Tensor) -> Tensor:  # (B, 3, 3) -> (B,)
         """Return the pseudoscalars.
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from geomlib.algebra.clifford import CliffordAlgebra
 from geomlib.algebra.symmetry import Symmetry
+from geomlib.kernels.autocast import full_precision
 from geomlib.layers.geometric_product import MVGeometricProduct
 from geomlib.layers.multivector_linear import MVLinear
 from geomlib.zoo._samples import check_samples
@@ -58,6 +59,7 @@ class CGENNO5(nn.Module):
         """Everything needed to build the model again: ``create_model(**model.config)``."""
         return {"name": "cgenn_o5", **self._options}
 
+    @full_precision
     def forward(self, pos: Tensor) -> Tensor:  # (B, 2, dim) -> (B,)
         """Return the invariants.
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from geomlib.algebra.clifford import CliffordAlgebra
 from geomlib.algebra.symmetry import Symmetry
 from geomlib.errors import InvalidInput
+from geomlib.kernels.autocast import full_precision
 from geomlib.layers.multivector_linear import MVLinear
 from geomlib.layers.simplicial_embedding import SimplicialEmbedding
 from geomlib.layers.simplicial_message_passing import SimplicialMessagePassing
@@ -126,6 +127,7 @@ class CSMPN(nn.Module):
         complex = lift_of(self.lift, tensors["pos"], tensors.get("bones"), self.distance)
         return LiftedSamples(samples, complex, legacy_duplicates=self.legacy_duplicates)
 
+    @full_precision
     def forward(
         self,
         pos: Tensor,  # (B, n, d)

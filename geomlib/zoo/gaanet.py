@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from geomlib.algebra.symmetry import Symmetry, closest
 from geomlib.errors import InvalidInput
+from geomlib.kernels.autocast import full_precision
 from geomlib.layers.geometric_attention import GeometricAttention
 from geomlib.zoo._samples import check_samples
 from geomlib.zoo.registry import register_model
@@ -123,6 +124,7 @@ class GAANet(nn.Module):
         """Everything needed to build the model again: ``create_model(**model.config)``."""
         return {"name": "gaanet", **self._options}
 
+    @full_precision
     def forward(
         self,
         pos: Tensor,  # (B, N, 3)

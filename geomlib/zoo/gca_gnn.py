@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from geomlib.algebra.symmetry import Symmetry
 from geomlib.errors import InvalidInput
+from geomlib.kernels.autocast import full_precision
 from geomlib.layers._multivectors import shaken
 from geomlib.layers.group_action_network import GroupActionMessagePassing
 from geomlib.zoo._motion import BLADES, checked_options, coordinates_of, framed, motion_symmetry, points_of
@@ -106,6 +107,7 @@ class GCAGNN(nn.Module):
         """Everything needed to build the model again: ``create_model(**model.config)``."""
         return {"name": "gca_gnn", **self._options}
 
+    @full_precision
     def forward(self, pos: Tensor) -> Tensor:  # (B, frames_in, points, 3) -> (B, frames_out, points, 3)
         """Return the next frames.
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from geomlib.algebra.symmetry import Symmetry
+from geomlib.kernels.autocast import full_precision
 from geomlib.layers._multivectors import shaken
 from geomlib.layers.group_action_network import GroupActionMLP
 from geomlib.zoo._motion import BLADES, checked_options, coordinates_of, framed, motion_symmetry, points_of
@@ -93,6 +94,7 @@ class GCAMLP(nn.Module):
         """Everything needed to build the model again: ``create_model(**model.config)``."""
         return {"name": "gca_mlp", **self._options}
 
+    @full_precision
     def forward(self, pos: Tensor) -> Tensor:  # (B, frames_in, points, 3) -> (B, frames_out, points, 3)
         """Return the next frames.
 

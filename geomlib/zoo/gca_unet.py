@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from geomlib.algebra.symmetry import Symmetry
 from geomlib.errors import InvalidInput
+from geomlib.kernels.autocast import full_precision
 from geomlib.layers._multivectors import rows_symmetry_of, shaken
 from geomlib.layers.multivector_gate import VectorSiLU
 from geomlib.layers.rotation_convolution import RotationConv2d, RotationConvTranspose2d
@@ -29,6 +30,7 @@ class _Block(nn.Module):
         self.second = _Step(outside, outside, groups, agg, padding_mode)
         self.shortcut = nn.Identity() if inside == outside else RotationConv2d(inside, outside, 1)
 
+    @full_precision
     def forward(self, x: Tensor) -> Tensor:
         return self.shortcut(x) + self.second(self.first(x))
 
@@ -171,6 +173,7 @@ class GCAUNet(_Fields):
         """Everything needed to build the model again: ``create_model(**model.config)``."""
         return {"name": "gca_unet", **self._options}
 
+    @full_precision
     def forward(self, fields: Tensor) -> Tensor:  # (B, frames_in, H, W, 3) -> (B, frames_out, H, W, 3)
         """Return the next frames.
 
@@ -261,6 +264,7 @@ class GCAResNet(_Fields):
         """Everything needed to build the model again: ``create_model(**model.config)``."""
         return {"name": "gca_resnet", **self._options}
 
+    @full_precision
     def forward(self, fields: Tensor) -> Tensor:  # (B, frames_in, H, W, 3) -> (B, frames_out, H, W, 3)
         """Return the next frames.
 

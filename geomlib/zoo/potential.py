@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from geomlib.errors import InvalidInput
+from geomlib.kernels.autocast import full_precision
 from geomlib.kernels.differentiable import skip_parameter_gradients
 from geomlib.kernels.edges import EdgeList
 from geomlib.kernels.neighbors import HalfPairs, half_pairs
@@ -72,6 +73,7 @@ class Potential(Float64Buffers):
         self.scale.fill_(float(scale))
         self.shift.fill_(float(shift))
 
+    @full_precision
     def forward(
         self,
         z: Tensor,  # (N,)

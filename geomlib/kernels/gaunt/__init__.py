@@ -6,7 +6,6 @@ respect to x is the product of y and g: one kernel serves every order of differe
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import json
 from collections.abc import Sequence
@@ -17,6 +16,7 @@ from torch import Tensor
 from torch.autograd import Function, forward_ad
 
 from geomlib.errors import InvalidInput
+from geomlib.kernels.autocast import no_autocast
 from geomlib.kernels.dispatch import choose, refuse_forward_mode, transformed
 from geomlib.kernels.gaunt.cost import Situation, best_method, explain
 from geomlib.kernels.gaunt.methods import METHODS, chunked, methods_of, whole
@@ -80,7 +80,7 @@ def _product(spec: SignalProduct, method: str, backend: str | None, x: Tensor, y
     served, inside = choose("gaunt_product", (x, y), backend), transformed()
     if method == "auto":
         method = best_method(spec, _situation(x, served), may_time=not inside)
-    with _no_autocast(x.device.type):
+    with no_autocast(x.device.type):
         if inside:
             return whole(spec, method, x, y)
         # Without a graph to build, autograd's share would be a third of a small product.
@@ -103,7 +103,7 @@ class _Product(Function):
         spec, method, backend = ctx.call
         x, y = ctx.saved_tensors
         gx = gy = None
-        with _no_autocast(x.device.type):
+        with no_autocast(x.device.type):
             if ctx.needs_input_grad[3]:
                 gx = _Product.apply(spec.turned, method, backend, y, grad)
             if ctx.needs_input_grad[4]:
@@ -131,7 +131,7 @@ def _operator(x: Tensor, y: Tensor, key: str, method: str, backend: str) -> Tens
     served = choose("gaunt_product", (x, y), backend or None)
     if method == "auto":
         method = best_method(spec, _situation(x, served), may_time=False)
-    with torch.no_grad(), _no_autocast(x.device.type):
+    with torch.no_grad(), no_autocast(x.device.type):
         return chunked(spec, method, served, x, y)
 
 
@@ -160,16 +160,6 @@ _operator.register_autograd(_pull, setup_context=_keep)
 
 def _is_plain(x: Tensor) -> bool:
     return type(x) in (Tensor, torch.nn.Parameter) or transformed()
-
-
-_NOTHING = contextlib.nullcontext()
-
-
-def _no_autocast(device: str) -> Any:
-    """Return a context without autocast; products of low precision would not be exact."""
-    if torch.is_autocast_enabled(device):
-        return torch.autocast(device, enabled=False)
-    return _NOTHING
 
 
 def _check(spec: SignalProduct, x: Tensor, y: Tensor, method: str) -> None:
