@@ -68,3 +68,19 @@ def test_half_inputs_are_raised_only_inside_autocast() -> None:
         assert (x.float() @ x.float()).dtype == torch.bfloat16  # the block outside is as it was
     compiled = torch.compile(square, fullgraph=True, backend="aot_eager")
     assert compiled(x).dtype == torch.bfloat16
+
+
+def test_every_layer_is_compiled_as_its_own() -> None:
+    """torch.compile keeps a small number of versions of a function: decorated ones must not share it."""
+
+    def made(factor: float) -> nn.Module:
+        class Scale(nn.Module):
+            @full_precision
+            def forward(self, x: Tensor) -> Tensor:
+                return factor * x
+
+        return Scale()
+
+    for k in range(12):
+        compiled = torch.compile(made(float(k)), fullgraph=True, backend="eager")
+        assert float(compiled(torch.ones(1))) == k

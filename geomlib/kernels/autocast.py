@@ -51,6 +51,8 @@ def full_precision(forward: Callable[P, R]) -> Callable[P, R]:
             named = {k: _raised(v, dtype) for k, v in kwargs.items()}
             return forward(*raised, **named)  # type: ignore[arg-type]
 
+    # torch.compile keeps few versions of a code object: every layer has one of its own.
+    inner.__code__ = inner.__code__.replace(co_name=forward.__name__)  # type: ignore[attr-defined]
     return inner
 
 
