@@ -85,4 +85,4 @@ class MomentumNorm(nn.Module):
 
     def extra_repr(self) -> str:
         """Return the number of features and the momentum."""
-        return f"{self.dim}, momentum={self.momentum}"
+        return f"{self.dim} invariants, momentum={self.momentum}"

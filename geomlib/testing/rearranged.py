@@ -43,6 +43,11 @@ def _is_edge_index(types: Types, name: str) -> bool:
     return name in types and types[name].kind == "index" and types[name].scope == "edge"
 
 
+def _is_simplices(types: Types, name: str, x: Tensor) -> bool:
+    """Whether an input holds the nodes of simplices (integers), not values on them (floats)."""
+    return name in types and types[name].kind == "simplex" and not x.is_floating_point()
+
+
 def edge_index_of(inputs: Inputs, types: Types) -> Tensor | None:
     """Return the edge index, if there is one."""
     return next((x for n, x in inputs.items() if isinstance(x, Tensor) and _is_edge_index(types, n)), None)
@@ -82,7 +87,7 @@ def reordered(inputs: Inputs, types: Types, order: Tensor) -> dict[str, Any]:
     new = torch.argsort(order)
 
     def move(name: str, x: Tensor) -> Tensor:
-        if _is_edge_index(types, name):
+        if _is_edge_index(types, name) or _is_simplices(types, name, x):
             return new[x]
         return x[order] if _scope(types, name) == "node" and x.dim() else x
 

@@ -87,12 +87,12 @@ def _by_orientations(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         volume = torch.linalg.det(corners[:, :, 1:] - corners[:, :, :1])
         flat.append((volume.abs() <= _FLAT * volume.abs().amax(1, keepdim=True)).any(1))
         side = volume.sign()[:, member] * sign  # (b, facets, other points)
-        found.append((side == side[..., :1]).all(-1).to(torch.float32))
+        found.append((side == side[..., :1]).all(-1).to(x.dtype))
     facets, bad = torch.cat(found), torch.cat(flat)
     facets[bad] = 0.0
     lists: list[Tensor] = []
     for subsets, inside in ((pairs, in_pairs), (triples, in_triples)):
-        cloud, which = (facets @ inside).nonzero().T
+        cloud, which = (facets @ inside.to(x.dtype)).nonzero().T
         lists.append(subsets[:, which] + points * cloud)
     return lists[0], lists[1], bad.nonzero()[:, 0]
 

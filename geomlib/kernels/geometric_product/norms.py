@@ -99,7 +99,7 @@ def _backward(
     by_mean = (t * a).sum(-1, keepdim=True) * inverse * inverse / (-2 * x.shape[1])
     e = by_mean * inverse.expand_as(h) if norm.mean == "root mean square" else by_mean * h.rsqrt()
     gx, table, tiles, size = (
-        torch.empty_like(x),
+        torch.empty(x.shape, dtype=x.dtype),  # not empty_like, which keeps strides: the loops write rows
         grades(norm.alg, x.dtype),
         tiles_of(*x.shape, unit=True),
         norm.alg.size,
