@@ -114,7 +114,8 @@ def _tables(points: int, dim: int) -> tuple[Tensor, ...]:
     for size in (2, 3):
         subsets = list(itertools.combinations(range(points), size))
         tables.append(torch.tensor(subsets).T)
-        held.append(torch.tensor([[float(set(s) <= set(f)) for s in subsets] for f in facets]))
+        inside = [[float(set(s) <= set(f)) for s in subsets] for f in facets]
+        held.append(torch.tensor(inside, dtype=torch.float64))
     return (*tables, *held)
 
 
