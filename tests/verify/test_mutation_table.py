@@ -80,6 +80,7 @@ def test_verdicts(name: str) -> None:
     assert _report(name).verdict == ROWS[name].verdict, str(_report(name))
 
 
+@pytest.mark.slow  # two minutes; it checks the table, not the verifier
 @pytest.mark.parametrize("name", [name for name, row in ROWS.items() if row.e64 is not None])
 def test_the_faults_are_as_large_as_the_table_says(name: str) -> None:
     """The network is the one of the table: its generic errors have the same order of magnitude."""
