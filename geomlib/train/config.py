@@ -28,7 +28,8 @@ class TrainConfig:
         lr_floor: smallest learning rate as a fraction of lr.
         patience: plateau schedule: epochs without improvement before the rate falls.
         factor: plateau schedule: by how much it falls.
-        weight_decay: of AdamW.
+        optimizer: adamw, which shrinks weights apart from the gradient, or adam, which adds the decay to the gradient.
+        weight_decay: of the optimiser.
         clip: largest norm of the gradient; 0 for none.
         ema_decay: of a moving average of the weights, such as 0.999; the average is evaluated and kept.
         energy_weight: weight of the energies' mean square error (eV, per structure).
@@ -79,6 +80,7 @@ class TrainConfig:
     lr_floor: float = 0.0
     patience: int = 10
     factor: float = 0.5
+    optimizer: str = "adamw"
     weight_decay: float = 0.0
     clip: float = 40.0
     ema_decay: float | None = None

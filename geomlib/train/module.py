@@ -23,7 +23,8 @@ class PotentialModule(RunModule):
         model: called as ``model(**batch.inputs(), forces=..., stress=...)`` and returning a dict.
         weights: of the loss.
         schedule: of the learning rate.
-        weight_decay: of AdamW.
+        weight_decay: of the optimiser.
+        optimizer: "adamw" or "adam", see :class:`~geomlib.train.run_module.RunModule`.
         ema_decay: decay of the weight average, None for none.
         replay: record steps and replay them where the model and the device allow it.
     """
@@ -37,10 +38,11 @@ class PotentialModule(RunModule):
         schedule: Schedule | None = None,
         *,
         weight_decay: float = 0.0,
+        optimizer: str = "adamw",
         ema_decay: float | None = None,
         replay: bool = False,
     ) -> None:
-        super().__init__(model, schedule, weight_decay=weight_decay, ema_decay=ema_decay)
+        super().__init__(model, schedule, weight_decay=weight_decay, optimizer=optimizer, ema_decay=ema_decay)
         self.weights = weights or LossWeights()
         # Potentials switch gradients on where they need them; other models need them from here.
         self.differentiates = not isinstance(model, Potential)

@@ -9,11 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from geomlib.errors import InvalidInput
 from geomlib.train._lightning import pl
 from geomlib.train.ema import WeightAverage
 from geomlib.train.schedule import Schedule
 
 __all__ = ["RunModule"]
+
+_OPTIMIZERS = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}
 
 
 class RunModule(pl.LightningModule):
@@ -25,7 +28,8 @@ class RunModule(pl.LightningModule):
     Args:
         model: what to train.
         schedule: of the learning rate.
-        weight_decay: of AdamW.
+        weight_decay: of the optimiser.
+        optimizer: "adamw", which shrinks weights apart from the gradient, or "adam", which adds the decay to it (L2).
         ema_decay: decay of the weight average, None for none.
     """
 
@@ -40,12 +44,15 @@ class RunModule(pl.LightningModule):
         schedule: Schedule | None = None,
         *,
         weight_decay: float = 0.0,
+        optimizer: str = "adamw",
         ema_decay: float | None = None,
     ) -> None:
         super().__init__()
         self.model = model
         self.schedule = schedule or Schedule()
-        self.weight_decay = weight_decay
+        if optimizer not in _OPTIMIZERS:
+            raise InvalidInput(f"optimizer {optimizer!r}: expected one of {', '.join(_OPTIMIZERS)}.")
+        self.weight_decay, self.optimizer = weight_decay, optimizer
         self.average = WeightAverage(model.parameters(), ema_decay) if ema_decay else None
         self.train_sums: Tensor | None = None
         self.val_sums: Tensor | None = None
@@ -78,10 +85,10 @@ class RunModule(pl.LightningModule):
     # -- optimiser
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Return AdamW, in its fused form where the device has one."""
+        """Return the optimiser, in its fused form where the device has one."""
         parameters = [p for p in self.model.parameters() if p.requires_grad]
         fused = all(p.device.type in ("cpu", "cuda") and p.is_floating_point() for p in parameters)
-        return torch.optim.AdamW(
+        return _OPTIMIZERS[self.optimizer](
             parameters, lr=self.schedule.lr, weight_decay=self.weight_decay, fused=fused or None
         )
 

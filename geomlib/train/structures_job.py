@@ -133,6 +133,7 @@ def _modules(
         weights,
         schedule_of(config, len(sets["train"])),
         weight_decay=config.weight_decay,
+        optimizer=config.optimizer,
         ema_decay=config.ema_decay,
         replay=config.compile,
     )

@@ -58,6 +58,7 @@ class TaskJob:
             self.task,
             schedule_of(config, len(self.sets["train"])),
             weight_decay=config.weight_decay,
+            optimizer=config.optimizer,
             ema_decay=config.ema_decay,
             # Sets of our own class have one shape; a lifted set has another for every batch.
             replay=config.compile and all(isinstance(p.samples, Samples) for p in packers.values()),

@@ -23,7 +23,8 @@ class TaskModule(RunModule):
         model: called with the task's inputs (and what its ``prepare`` added) as keyword arguments.
         task: names the target and the loss.
         schedule: of the learning rate.
-        weight_decay: of AdamW.
+        weight_decay: of the optimiser.
+        optimizer: "adamw" or "adam", see :class:`~geomlib.train.run_module.RunModule`.
         ema_decay: decay of the weight average, None for none.
         replay: record steps and replay them, where model and device allow it; for batches of few shapes.
     """
@@ -35,10 +36,11 @@ class TaskModule(RunModule):
         schedule: Schedule | None = None,
         *,
         weight_decay: float = 0.0,
+        optimizer: str = "adamw",
         ema_decay: float | None = None,
         replay: bool = False,
     ) -> None:
-        super().__init__(model, schedule, weight_decay=weight_decay, ema_decay=ema_decay)
+        super().__init__(model, schedule, weight_decay=weight_decay, optimizer=optimizer, ema_decay=ema_decay)
         self.task = task
         self.num_sums = 1 + len(SCORES[task.loss])
         self._checked = False

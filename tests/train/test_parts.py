@@ -17,6 +17,7 @@ from geomlib.train.data import drop_large_forces
 from geomlib.train.ema import WeightAverage
 from geomlib.train.losses import LossWeights, check_labels, metrics_from_sums, training_loss
 from geomlib.train.references import fit_reference
+from geomlib.train.run_module import RunModule
 from geomlib.train.schedule import Schedule
 from tests.train.common import springs
 
@@ -210,3 +211,16 @@ def test_large_forces_are_dropped():
 def test_force_labels_alone_are_enough():
     data = replace(springs(20), energy=None)
     assert fit_reference(data, "none", "forces").atomic_energies == {}
+
+
+def test_adam_adds_the_decay_to_the_gradient_and_adamw_does_not():
+    """Where the loss has no gradient, Adam with decay steps by the rate, AdamW by rate times decay times weight."""
+    moved = {}
+    for name in ("adam", "adamw"):
+        model = torch.nn.Linear(1, 1, bias=False)
+        torch.nn.init.ones_(model.weight)
+        module = RunModule(model, Schedule(lr=0.1), weight_decay=0.01, optimizer=name)
+        (0.0 * model(torch.ones(1, 1))).sum().backward()
+        module.configure_optimizers().step()
+        moved[name] = 1.0 - model.weight.item()
+    assert moved["adam"] == pytest.approx(0.1, rel=1e-4) and moved["adamw"] == pytest.approx(0.001, rel=1e-4)

@@ -187,6 +187,7 @@ def test_divergence_is_an_error_not_a_model(tmp_path):
         ({"dtype": "float16"}, "float32 or float64"),
         ({"max_time": "5 parsecs"}, "--max_time"),
         ({"schedule": "cosin"}, "schedule 'cosin'"),
+        ({"optimizer": "sgd"}, "optimizer 'sgd'"),
         ({"train_size": 1000}, "structures asked for"),
         ({"ema_decay": 1.5}, "ema_decay"),
         ({"model": {"max_z": 7}}, "max_z 9"),
