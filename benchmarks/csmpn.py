@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import math
 import statistics
 import subprocess
 import sys
@@ -25,12 +24,12 @@ from typing import Any
 
 import torch
 from cgenn import DenseNBody
-from clifford import seconds
 from resident import reset, resident
 from torch import Tensor
 
 from geomlib.algebra.simplicial import SimplicialComplex, hull_complex, to_message_graph
 from geomlib.bench.results import machine
+from geomlib.bench.timing import interleaved
 from geomlib.datasets.hulls import hull_volumes
 from geomlib.kernels.dispatch import available_backends
 from geomlib.zoo.csmpn import CSMPN
@@ -158,12 +157,7 @@ def main() -> None:
     forward = {side: _without_gradients(net) for side, net in nets.items()}
     rows = []
     for task, runs in (("forward", forward), ("forward+backward", steps)):
-        for run in runs.values():
-            seconds(run, 1)
-        best = dict.fromkeys(runs, math.inf)
-        for _ in range(arguments.rounds):
-            for side, run in runs.items():
-                best[side] = min(best[side], seconds(run, 1))
+        best = {side: min(column) for side, column in interleaved(runs, arguments.rounds).items()}
         row: dict[str, Any] = {"task": task} | {f"{k} ms": round(1e3 * v, 1) for k, v in best.items()}
         row["dense over geomlib"] = round(best["dense"] / best["geomlib"], 2)
         print(row, flush=True)
