@@ -2,7 +2,6 @@ r"""Motion of people: joints of a skeleton, thirty times a second, and where the
 
 from __future__ import annotations
 
-import os
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor
 
 from geomlib.datasets._numbers import at_least_one
+from geomlib.datasets._shared import shared_path
 from geomlib.datasets.tasks import SPLITS, Task
 from geomlib.errors import InvalidInput
 
@@ -56,15 +56,11 @@ def motion_file(path: str | Path | None = None) -> Path:
     Raises:
         InvalidInput: there is no such file; the message says how to get it.
     """
-    default = Path(__file__).resolve().parents[3] / "shared"
-    found = Path(path) if path else Path(os.environ.get("GEOMLIB_SHARED", default)) / _FILE
-    if not found.is_file():
-        raise InvalidInput(
-            f"motion: {found} is not there. The sequences are of HDM05 (resources.mpi-inf.mpg.de/HDM05), as in "
-            "github.com/zhangchi8620/JointLearning-HDM05, in one npz of joints (frames, 31, 3) at 30 Hz, offsets, actor, "
-            f"split and parent (1-based, 0 for the root). Put it at $GEOMLIB_SHARED/{_FILE}, or pass its path as `path`."
-        )
-    return found
+    how = (
+        "The sequences are of HDM05 (resources.mpi-inf.mpg.de/HDM05), as in github.com/zhangchi8620/JointLearning-HDM05, in "
+        "one npz of joints (frames, 31, 3) at 30 Hz, offsets, actor, split and parent (1-based, 0 for the root)."
+    )
+    return shared_path("motion", path, _FILE, how)
 
 
 def read_motions(path: str | Path | None = None) -> Motions:
