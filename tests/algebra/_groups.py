@@ -12,7 +12,8 @@ NAMES = [
     "O(3,0)", "O(0,2)", "Sp(4)", "Sp(6,block)", "GL(3)", "SL(2)", "GL(1)", "Pin(3,0,0)", "Pin(1,3,0)", "Pin(3,0,1)",
     "Pin(0,2,0)", "Spin(4,1,0)", "Spin(2,0,1)", "Pin(1)", "Aut(6; 0-1, 1-2, 2-3, 3-4, 4-5, 5-0)", "Aut(6; (0 1 2)(3 4))",
     "C_5", "C_4v", "D_3", "D_4h", "T_d", "O_h", "I_h", "SO(2)@y", "C_4@x", "scalings", "translations",
-    "E(3)*S_n", "SO(3)*A_n", "O(1,3)*S_n", "scalings*O(3)", "O(4)*O(2)", "O_h*S_n",
+    "E(3)*S_n", "SO(3)*A_n", "O(1,3)*S_n", "scalings*O(3)", "O(4)*O(2)", "O_h*S_n", "B(3)", "B(4)",
+    "Kron(S_3, O(2))", "Kron(Sp(2), A_4)",
 ]  # fmt: skip
 
 

@@ -88,7 +88,7 @@ def test_flows_are_one_parameter_subgroups(name: str) -> None:
 DIMENSIONS = {
     "O(3)": 3, "E(3)": 6, "SO(4)": 6, "O(5)": 10, "E(2)": 3, "O(1,3)": 6, "SO(2,2)": 6, "Sp(4)": 10, "Sp(6,block)": 21,
     "GL(3)": 9, "SL(3)": 8, "SL(1)": 0, "Pin(3,0,0)": 3, "Pin(1,3,0)": 6, "Pin(3,0,1)": 6, "Spin(2,0,2)": 5,
-    "scalings*O(3)": 4, "SO(2)@z": 1, "S_n": 0, "O_h": 0,
+    "scalings*O(3)": 4, "SO(2)@z": 1, "S_n": 0, "O_h": 0, "B(4)": 0, "Kron(S_3, O(2))": 1, "Kron(Sp(2), A_4)": 3,
 }  # fmt: skip
 
 
@@ -104,7 +104,17 @@ def test_flows_span_the_lie_algebra(name: str, dimension: int) -> None:
 
 @pytest.mark.parametrize(
     ("name", "count"),
-    [("O(3)", 2), ("O(1,3)", 4), ("SO(2,2)", 2), ("GL(3)", 2), ("C_4v", 2), ("S_n", 2), ("Pin(1,3,0)", 4)],
+    [
+        ("O(3)", 2),
+        ("O(1,3)", 4),
+        ("SO(2,2)", 2),
+        ("GL(3)", 2),
+        ("C_4v", 2),
+        ("S_n", 2),
+        ("Pin(1,3,0)", 4),
+        ("B(3)", 2),
+        ("B(1)", 2),
+    ],
 )
 def test_discrete_generators_reach_every_component(name: str, count: int) -> None:
     group = ready(name)
@@ -128,7 +138,9 @@ def _component(group: Group, g: Element) -> object:
     return g.det
 
 
-@pytest.mark.parametrize("name", ["C_5", "D_4h", "T_d", "O_h", "Aut(6; 0-1, 1-2, 2-3, 3-4, 4-5, 5-0)"])
+@pytest.mark.parametrize(
+    "name", ["C_5", "D_4h", "T_d", "O_h", "Aut(6; 0-1, 1-2, 2-3, 3-4, 4-5, 5-0)", "B(2)", "B(3)"]
+)
 def test_small_finite_groups_are_enumerated(name: str) -> None:
     group = ready(name)
     elements = group.elements()
@@ -162,7 +174,9 @@ def test_large_finite_groups_are_sampled() -> None:
         ("Pin(0,0,2)", "p + q must be at least 1"), ("O(3)*SO(3)", "at most one spatial"), ("S_n*A_n", "permutations"),
         ("O(3)*E(2)", "first"), ("O(4", "'O(4)'"), ("Aut(3; 0-7)", "node 7"), ("Aut(3; 0:1)", "neither an edge"),
         ("Aut(3; (0 1 0))", "share a node"), ("Aut(2; (0 5))", "names node 5"), ("spin(3,0,0)", "'Spin(3,0,0)'"),
-        ("scaling", "'scalings'"), ("C_0", "unknown factor"), ("Aut(3; (0 1) x)", "expected cycles"),
+        ("scaling", "'scalings'"), ("C_0", "unknown factor"), ("Aut(3; (0 1) x)", "expected cycles"), ("B(0)", "'B(3)'"),
+        ("Kron(S_3)", "two groups"), ("Kron(S_n, O(2))", "Write S_3"),
+        ("Kron(S_3, E(2))", "translations"), ("Kron(S_3, Q(2))", "unknown factor 'Q(2)'"),
     ],
 )  # fmt: skip
 def test_misuse_names_the_nearest_spelling(text: str, hint: str) -> None:

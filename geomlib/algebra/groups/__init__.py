@@ -16,11 +16,13 @@ from geomlib.algebra.groups.base import ENUMERATED, Group, stratified
 from geomlib.algebra.groups.classical import GeneralLinear, Indefinite, Symplectic, metric, symplectic_form
 from geomlib.algebra.groups.element import Element, Flow, compose, contragredient, inverse
 from geomlib.algebra.groups.euclidean import AxisRotations, Euclidean, Scalings, haar_orthogonal, rotation
+from geomlib.algebra.groups.kronecker import Kronecker
 from geomlib.algebra.groups.laws import check_group, group_error
 from geomlib.algebra.groups.names import EXAMPLES, parse_group, register_group
 from geomlib.algebra.groups.permutations import Permutations, parity
 from geomlib.algebra.groups.point_groups import PointGroup
 from geomlib.algebra.groups.product import Product
+from geomlib.algebra.groups.signed_permutations import SignedPermutations
 from geomlib.algebra.groups.versors import Versors
 
 __all__ = [
@@ -34,10 +36,12 @@ __all__ = [
     "GeneralLinear",
     "Group",
     "Indefinite",
+    "Kronecker",
     "Permutations",
     "PointGroup",
     "Product",
     "Scalings",
+    "SignedPermutations",
     "Symplectic",
     "Versors",
     "check_group",

@@ -11,10 +11,12 @@ from geomlib.algebra.groups.automorphisms import Automorphisms, parse_automorphi
 from geomlib.algebra.groups.base import Group
 from geomlib.algebra.groups.classical import GeneralLinear, Indefinite, Symplectic
 from geomlib.algebra.groups.euclidean import AxisRotations, Euclidean, Scalings
+from geomlib.algebra.groups.kronecker import Kronecker
 from geomlib.algebra.groups.laws import check_group
 from geomlib.algebra.groups.permutations import Permutations
 from geomlib.algebra.groups.point_groups import parse_point_group
 from geomlib.algebra.groups.product import Product
+from geomlib.algebra.groups.signed_permutations import SignedPermutations
 from geomlib.algebra.groups.versors import Versors
 from geomlib.errors import InvalidInput
 
@@ -22,9 +24,9 @@ __all__ = ["EXAMPLES", "parse_group", "register_group"]
 
 #: One spelling per family, which error messages list.
 EXAMPLES = (
-    "O(3)", "SO(3)", "E(3)", "SE(3)", "T(3)", "S_n", "A_n", "O(1,3)", "SO+(1,3)", "Sp(4)", "GL(3)", "SL(3)",
-    "Pin(3,0,0)", "Spin(3,0,0)", "Aut(4; 0-1, 1-2)", "C_4", "C_4v", "D_4", "D_4h", "T_d", "O_h", "I_h", "SO(2)@z",
-    "scalings", "translations", "rotations", "reflections", "permutations",
+    "O(3)", "SO(3)", "E(3)", "SE(3)", "T(3)", "S_n", "A_n", "O(1,3)", "SO+(1,3)", "Sp(4)", "GL(3)", "SL(3)", "B(3)",
+    "Pin(3,0,0)", "Spin(3,0,0)", "Aut(4; 0-1, 1-2)", "Kron(S_3, O(2))", "C_4", "C_4v", "D_4", "D_4h", "T_d", "O_h", "I_h",
+    "SO(2)@z", "scalings", "translations", "rotations", "reflections", "permutations",
 )  # fmt: skip
 
 _SIZED = re.compile(r"(SO\+|[A-Za-z]+)\(\s*([\w\s,]*?)\s*\)")
@@ -50,6 +52,7 @@ _ONE: dict[str, Callable[[int], Group]] = {
     "scalings": lambda n: Scalings(n, f"scalings({n})"),
     "Sp": Symplectic,
     "GL": GeneralLinear,
+    "B": SignedPermutations,
     "SL": lambda n: GeneralLinear(n, special=True),
 }
 _MANY: dict[str, tuple[tuple[int, ...], Callable[[Sequence[int]], Group]]] = {
@@ -110,6 +113,8 @@ def _factor(text: str, whole: str) -> Group:
         return _REGISTERED[text]
     if text in _PLAIN:
         return _PLAIN[text]()
+    if text.startswith("Kron(") and text.endswith(")"):
+        return _kronecker(text, whole)
     found = parse_automorphisms(text) if text.startswith("Aut(") and text.endswith(")") else _family(text)
     if found is not None:
         return found
@@ -117,6 +122,32 @@ def _factor(text: str, whole: str) -> Group:
         f"group {whole!r}: unknown factor {text!r}. Expected {', '.join([*EXAMPLES, *_REGISTERED])}, "
         f"or a product 'E(3)*S_n'.{_hint(text)}"
     )
+
+
+def _split(text: str, separator: str) -> list[str]:
+    """Return the parts between separators outside of brackets."""
+    parts, depth = [""], 0
+    for letter in text:
+        depth += (letter == "(") - (letter == ")")
+        if letter == separator and not depth:
+            parts.append("")
+        else:
+            parts[-1] += letter
+    return [part.strip() for part in parts]
+
+
+def _kronecker(text: str, whole: str) -> Group:
+    parts = _split(text.removeprefix("Kron(").removesuffix(")"), ",")
+    if len(parts) != 2:
+        raise InvalidInput(
+            f"group {whole!r}: Kron takes two groups, found {len(parts)}. Did you mean 'Kron(S_3, O(2))'?"
+        )
+    sized = [re.fullmatch(r"([SA])_([1-9]\d*)", part) for part in parts]
+    factors = [
+        _factor(part, whole) if m is None else Permutations(int(m[2]), even=m[1] == "A")
+        for part, m in zip(parts, sized, strict=True)
+    ]
+    return Kronecker(factors[0], factors[1])
 
 
 def _hint(text: str) -> str:
@@ -162,7 +193,7 @@ def _checked(factors: list[Group], text: str) -> None:
 @lru_cache(maxsize=256)
 def _parsed(text: str) -> Group:
     # Products are split outside brackets: "Aut(4; 0-1)*O(3)".
-    parts = [part.strip() for part in re.split(r"\*(?![^(]*\))", text.replace("×", "*"))]
+    parts = _split(text.replace("×", "*"), "*")
     factors = [_factor(part, text) for part in parts]
     _checked(factors, text)
     return factors[0] if len(factors) == 1 else Product(factors)
@@ -180,8 +211,10 @@ def parse_group(text: str | Group) -> Group:
     ``O(p,q) SO(p,q) SO+(p,q)``  keep a metric, positive directions first: Lorentz is ``O(1,3)``
     ``Sp(2m)  Sp(2m,block)``     keep a symplectic form, coordinates (q1, p1, ...) or (q1, ..., p1, ...)
     ``GL(n)  SL(n)``             invertible matrices
+    ``B(n)``                     signed permutations of the axes
     ``Pin(p,q,r) Spin(p,q,r)``   versors of a Clifford algebra, null directions first
     ``Aut(N; 0-1, 1-2)``         automorphisms of a graph; ``Aut(N; (0 1 2), (0 1))`` by generators
+    ``Kron(S_3, O(2))``          two groups on one axis of length 3 x 2; ``S_3`` and ``A_3`` have their size here
     ``C_n C_nv D_n D_nh T_d``    point groups, also ``C_nh D_nd T T_h O O_h I I_h C_s C_i``; ``C_4@x``
     ``SO(2)@z``                  turns about one axis
     ``scalings  translations``   of space; ``scalings(n)``
