@@ -60,8 +60,11 @@ class Dense(nn.Module):
         """Return what the layer ``m`` returns."""
         alg = m.algebra
         if isinstance(m, MVLinear):
-            weight = torch.repeat_interleave(m.weight, torch.tensor(alg.grade_sizes), -1)
-            y = torch.einsum("bij,oij->boj", x, weight)
+            if m.weight.dim() == 2:
+                y = torch.einsum("bij,oi->boj", x, m.weight)
+            else:
+                weight = torch.repeat_interleave(m.weight, torch.tensor(alg.grade_sizes), -1)
+                y = torch.einsum("bij,oij->boj", x, weight)
             return y if m.bias is None else y + nn.functional.pad(m.bias, (0, alg.size - 1))
         if isinstance(m, MVSiLU):
             u = torch.cat([x[..., :1], torch.stack(self.squares(alg, x)[1:], -1)], -1)
