@@ -44,7 +44,7 @@ Step = Callable[[], tuple[Tensor, ...]]
 
 
 class Pair:
-    """The same function of ours and of theirs: a loss and its gradients by name of weight."""
+    """The same function of ours and of theirs, a loss or the output of a layer, and its gradients by name of weight."""
 
     def __init__(
         self,
@@ -65,19 +65,22 @@ class Pair:
         self.names = [n for n, _ in ours.named_parameters() if n in dict(theirs.named_parameters())]
 
     def step(self, side: str, dtype: torch.dtype) -> Step:
-        """Return a training step: the loss and the gradients by the weights, of a layer by its input too."""
+        """Return a step: the output and the gradients by the weights, of a layer by its input too."""
         module = self.modules[side].to(dtype)
         weights = [dict(module.named_parameters())[n] for n in self.names]
         weights += [] if self.inputs is None else [self.inputs[dtype]]
 
+        with torch.no_grad():
+            cotangent = torch.ones_like(self.run(side, module, dtype))
+
         def step() -> tuple[Tensor, ...]:
-            loss = self.run(side, module, dtype)
-            return (loss.detach(), *torch.autograd.grad(loss, weights, allow_unused=True))
+            out = self.run(side, module, dtype)
+            return (out.detach(), *torch.autograd.grad(out, weights, cotangent, allow_unused=True))
 
         return step
 
     def forward(self, side: str) -> Callable[[], Tensor]:
-        """Return the loss alone."""
+        """Return the output alone."""
 
         def run() -> Tensor:
             with torch.no_grad():
@@ -100,7 +103,10 @@ class Pair:
             for a, b in zip(one[1:], two[1:], strict=True)
             if b is not None
         ]
-        found = {"loss": float((one[0] - two[0]).abs() / two[0].abs()), "gradient": max(slopes) / scale}
+        found = {
+            "output": float((one[0] - two[0]).abs().max() / two[0].abs().max()),
+            "gradient": max(slopes) / scale,
+        }
         if not max(found.values()) < 1e-6:
             raise SystemExit(f"{self.case}: the two differ: {found}")
         return found
