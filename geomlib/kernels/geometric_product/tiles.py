@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -45,6 +46,8 @@ class Tiles:
 
 #: Lanes of a tile, and numbers of one factor: wide enough to hide the tables, while tiles stay in the second cache (measured).
 _LANES, _NUMBERS = 128, 4096
+#: Numbers in 64 bytes of the smallest type.
+_ALIGNED = 16
 
 
 @lru_cache(maxsize=256)
@@ -99,8 +102,10 @@ def folded(tiles: Tiles, total: Tensor, channels: int) -> Tensor:  # (chunks, P 
 
 
 def room(tiles: Tiles, dtype: torch.dtype, *components: int) -> list[Any]:
-    """Return memory for components of a tile."""
-    return [torch.empty(c * tiles.width, dtype=dtype).numpy() for c in components]
+    """Return memory for components of a tile, all from one block; each part begins where a vector load likes it."""
+    ends = list(accumulate(-(-c * tiles.width // _ALIGNED) * _ALIGNED for c in components))
+    block = torch.empty(ends[-1], dtype=dtype).numpy()
+    return [block[e : e + c * tiles.width] for c, e in zip(components, [0, *ends], strict=False)]
 
 
 def flat(t: Tensor) -> Any:
