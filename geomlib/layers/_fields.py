@@ -15,8 +15,13 @@ __all__ = [
     "PADDING_MODES",
     "TRANSPOSED",
     "checked_groups",
+    "checked_padding_mode",
+    "convolution_options",
+    "convolved",
     "merged",
+    "padded",
     "per_axis",
+    "shaken_field",
     "split_channels",
 ]
 
@@ -66,6 +71,28 @@ def checked_groups(layer: str, groups: int, **channels: int) -> None:
             raise InvalidInput(f"{layer}: {name}={count}, expected at least 1.")
         if groups < 1 or count % groups:
             raise InvalidInput(f"{layer}: groups={groups} does not divide {name}={count}.")
+
+
+def checked_padding_mode(layer: str, mode: str) -> str:
+    """Return the mode.
+
+    Raises:
+        InvalidInput: it is not one of :data:`PADDING_MODES`.
+    """
+    if mode not in PADDING_MODES:
+        raise InvalidInput(f"{layer}: padding_mode={mode!r}, expected one of {', '.join(PADDING_MODES)}.")
+    return mode
+
+
+def convolution_options(layer: str, dims: int, groups: int, **numbers: int | Sequence[int]) -> dict[str, Any]:
+    """Return the options of a convolution: paddings per axis from 0, the others (stride, dilation) from 1, and the groups.
+
+    Raises:
+        InvalidInput: another count than one per axis, or numbers that are too small.
+    """
+    least = {name: 0 if name.endswith("padding") else 1 for name in numbers}
+    options = {name: per_axis(layer, name, value, dims, least[name]) for name, value in numbers.items()}
+    return {**options, "groups": groups}
 
 
 def padded(x: Tensor, padding: Sequence[int], mode: str) -> Tensor:

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from geomlib.algebra.clifford import CliffordAlgebra
 from geomlib.algebra.clifford.blades import signs_of, xor_indices
 from geomlib.algebra.symmetry import Symmetry
-from geomlib.errors import InvalidInput
 from geomlib.layers._fields import (
-    PADDING_MODES,
     checked_groups,
+    checked_padding_mode,
+    convolution_options,
     convolved,
     merged,
     per_axis,
@@ -139,18 +139,12 @@ class _CliffordConv(_RightProduct):
         checked_sizes(name, algebra)
         checked_groups(name, groups, in_channels=in_channels, out_channels=out_channels)
         size = per_axis(name, "kernel_size", kernel_size, dims, 1)
-        if padding_mode not in PADDING_MODES:
-            raise InvalidInput(
-                f"{name}: padding_mode={padding_mode!r}, expected one of {', '.join(PADDING_MODES)}."
-            )
         super().__init__(algebra, (out_channels, in_channels // groups, *size), bias)
-        self.in_channels, self.out_channels, self.padding_mode = in_channels, out_channels, padding_mode
-        self._options: dict[str, Any] = {
-            "stride": per_axis(name, "stride", stride, dims, 1),
-            "padding": per_axis(name, "padding", padding, dims, 0),
-            "dilation": per_axis(name, "dilation", dilation, dims, 1),
-            "groups": groups,
-        }
+        self.in_channels, self.out_channels = in_channels, out_channels
+        self.padding_mode = checked_padding_mode(name, padding_mode)
+        self._options = convolution_options(
+            name, dims, groups, stride=stride, padding=padding, dilation=dilation
+        )
 
     def forward(self, x: Tensor) -> Tensor:  # (B, in, *space, 2^n) -> (B, out, *space', 2^n)
         """Return the convolved field.

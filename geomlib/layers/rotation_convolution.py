@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from geomlib.algebra.symmetry import Symmetry
-from geomlib.errors import InvalidInput
 from geomlib.layers._fields import (
-    PADDING_MODES,
     TRANSPOSED,
     checked_groups,
+    checked_padding_mode,
+    convolution_options,
     convolved,
     merged,
     per_axis,
@@ -37,6 +37,9 @@ class _RotationKernel(nn.Module):
     """The parameters: a quaternion and a scale per pair of channels and place, a bias per component and channel."""
 
     dims: ClassVar[int]
+    in_channels: int
+    out_channels: int
+    _options: dict[str, Any]
 
     def __init__(self, shape: Sequence[int], biases: int) -> None:
         super().__init__()
@@ -75,6 +78,13 @@ class _RotationKernel(nn.Module):
         """Permutations of the batch."""
         return rows_symmetry()
 
+    def extra_repr(self) -> str:
+        """Return the channels and options."""
+        kind = ", ".join(f"{k}={v}" for k, v in self._options.items())
+        return (
+            f"{self.in_channels} -> {self.out_channels}, kernel {tuple(self.scale_param.shape[2:])}, {kind}"
+        )
+
 
 class _RotationConv(_RotationKernel):
     def __init__(
@@ -92,18 +102,12 @@ class _RotationConv(_RotationKernel):
         name, dims = type(self).__name__, self.dims
         checked_groups(name, groups, in_channels=in_channels, out_channels=out_channels)
         size = per_axis(name, "kernel_size", kernel_size, dims, 1)
-        if padding_mode not in PADDING_MODES:
-            raise InvalidInput(
-                f"{name}: padding_mode={padding_mode!r}, expected one of {', '.join(PADDING_MODES)}."
-            )
         super().__init__((out_channels, in_channels // groups, *size), out_channels * bias)
-        self.in_channels, self.out_channels, self.padding_mode = in_channels, out_channels, padding_mode
-        self._options: dict[str, Any] = {
-            "stride": per_axis(name, "stride", stride, dims, 1),
-            "padding": per_axis(name, "padding", padding, dims, 0),
-            "dilation": per_axis(name, "dilation", dilation, dims, 1),
-            "groups": groups,
-        }
+        self.in_channels, self.out_channels = in_channels, out_channels
+        self.padding_mode = checked_padding_mode(name, padding_mode)
+        self._options = convolution_options(
+            name, dims, groups, stride=stride, padding=padding, dilation=dilation
+        )
 
     def forward(self, x: Tensor) -> Tensor:  # (B, in, *space, 3) -> (B, out, *space', 3)
         """Return the convolved field.
@@ -120,13 +124,6 @@ class _RotationConv(_RotationKernel):
     def example(cls, generator: torch.Generator) -> tuple[Any, dict[str, Any]]:
         """Return an instance and one set of inputs."""
         return shaken_field(cls(2, 3, 3, padding=1), generator, 2, cls.dims, 3)
-
-    def extra_repr(self) -> str:
-        """Return the channels and options."""
-        kind = ", ".join(f"{k}={v}" for k, v in self._options.items())
-        return (
-            f"{self.in_channels} -> {self.out_channels}, kernel {tuple(self.scale_param.shape[2:])}, {kind}"
-        )
 
 
 class _RotationConvTranspose(_RotationKernel):
@@ -147,13 +144,15 @@ class _RotationConvTranspose(_RotationKernel):
         size = per_axis(name, "kernel_size", kernel_size, dims, 1)
         super().__init__((in_channels, out_channels // groups, *size), out_channels * bias)
         self.in_channels, self.out_channels = in_channels, out_channels
-        self._options: dict[str, Any] = {
-            "stride": per_axis(name, "stride", stride, dims, 1),
-            "padding": per_axis(name, "padding", padding, dims, 0),
-            "output_padding": per_axis(name, "output_padding", output_padding, dims, 0),
-            "groups": groups,
-            "dilation": per_axis(name, "dilation", dilation, dims, 1),
-        }
+        self._options = convolution_options(
+            name,
+            dims,
+            groups,
+            stride=stride,
+            padding=padding,
+            output_padding=output_padding,
+            dilation=dilation,
+        )
 
     def forward(self, x: Tensor) -> Tensor:  # (B, in, *space, 3) -> (B, out, *space', 3)
         """Return the upsampled field.
@@ -170,13 +169,6 @@ class _RotationConvTranspose(_RotationKernel):
     def example(cls, generator: torch.Generator) -> tuple[Any, dict[str, Any]]:
         """Return an instance and one set of inputs."""
         return shaken_field(cls(2, 3, 4, stride=2, padding=1), generator, 2, cls.dims, 3)
-
-    def extra_repr(self) -> str:
-        """Return the channels and options."""
-        kind = ", ".join(f"{k}={v}" for k, v in self._options.items())
-        return (
-            f"{self.in_channels} -> {self.out_channels}, kernel {tuple(self.scale_param.shape[2:])}, {kind}"
-        )
 
 
 class RotationConv1d(_RotationConv):
