@@ -27,7 +27,8 @@ class CliffordEGCL(nn.Module):
               h_i \leftarrow h_i + \phi_h([h_i,\, m_i,\, a_i])
 
     :math:`\phi_e` and :math:`\phi_h` are :class:`CEMLP`. The first map of :math:`\phi_e` is linear, so it is applied to nodes,
-    of which there are fewer than edges. Names and shapes of the weights are those of the authors' code, whose checkpoints
+    of which there are fewer than edges; :math:`\phi_e` and that map are not called, so hooks on them do not fire. Names and
+    shapes of the weights are those of the authors' code, whose checkpoints
     load: the n-body network averages at the source (``receiver="source"``), the simplicial one at the target; both are
     reproduced with ``safe=False``.
 

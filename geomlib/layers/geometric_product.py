@@ -26,7 +26,8 @@ class MVGeometricProduct(nn.Module):
     .. math:: y = \mathrm{Norm}(W_R\, x), \qquad z_{cj} = \sum_{ik} w_{c,\,p(g_i, g_j, g_k)}\, S_{ijk}\, x_{ci}\, y_{ck},
               \qquad \mathrm{out} = (W_L\, x + z) / \sqrt 2
 
-    Names and shapes of the weights are those of the authors' code, whose checkpoints load.
+    Names and shapes of the weights are those of the authors' code, whose checkpoints load. One operation computes all of it
+    from the weights of the submodules, which are not called: hooks on them do not fire.
 
     **Group** Pin(p,q,r). **Shapes** ``x`` (..., channels, 2^n) to the same.
 

@@ -110,7 +110,8 @@ class GroupActionMessagePassing(nn.Module):
     .. math:: m_i = \sum_{j \to i} \phi(x_i, x_j), \qquad y_i = \psi(x_i, m_i)
 
     The first layer of :math:`\phi` is linear in target and source, and its last commutes with the sum: both run on nodes, so
-    edges only add and gate. Names of the weights are those of the authors' code.
+    edges only add and gate. Neither they nor :math:`\phi` are called, so hooks on them do not fire. Names of the weights are
+    those of the authors' code.
 
     **Group** permutations of nodes only: see :class:`GroupActionLinear`.
     **Shapes** ``x`` (N, in, blades), ``edge_index`` (2, E) to (N, out, blades).
