@@ -21,7 +21,6 @@ __all__ = ["write_extxyz"]
 _BARE = re.compile(r"""[^\s="'{}\[\],:\\]+\Z""")
 _TAKEN = {"Lattice", "Properties", "pbc", "species", "pos", "positions", "element", "Z", "numbers"}
 _TAKEN |= {*ENERGY_KEYS, *FORCES_KEYS, *STRESS_KEYS, *VIRIAL_KEYS, *CHARGE_KEYS}
-_ATOM_KINDS = {"f": "R", "i": "I", "b": "L"}
 
 
 def write_extxyz(path: str | Path, structures: Structures) -> None:

@@ -9,31 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from geomlib.algebra.clifford import CliffordAlgebra
-from geomlib.algebra.clifford.blades import signs_of, xor_indices
+from geomlib.algebra.clifford.products import dense_table
 from geomlib.algebra.symmetry import Symmetry
 from geomlib.errors import InvalidInput
 from geomlib.layers._multivectors import rows_symmetry, shaken
 
 __all__ = ["PHMLinear"]
-
-
-def _left(algebra: CliffordAlgebra) -> Tensor:
-    """Return the matrices of multiplication by each blade from the left, (2^n, 2^n, 2^n): blade, output, input."""
-    signs, to = signs_of(algebra.metric), xor_indices(algebra.n)
-    found = torch.zeros(algebra.size, algebra.size, algebra.size)
-    for i in range(algebra.size):
-        for k in range(algebra.size):
-            found[i, to[i, k], k] = float(signs[i, k])
-    return found
-
-
-def _right(algebra: CliffordAlgebra) -> Tensor:
-    signs, to = signs_of(algebra.metric), xor_indices(algebra.n)
-    found = torch.zeros(algebra.size, algebra.size, algebra.size)
-    for i in range(algebra.size):
-        for k in range(algebra.size):
-            found[k, to[i, k], i] = float(signs[i, k])
-    return found
 
 
 class PHMLinear(nn.Module):
@@ -136,11 +117,11 @@ class PHMLinear(nn.Module):
 
 
 def _rule(rule: str | CliffordAlgebra) -> Tensor | None:
-    if isinstance(rule, CliffordAlgebra):
-        return _right(rule)
-    if rule == "quaternion":
-        # 1, e1, e2, e12 of Cl(0,2) multiply as 1, i, j, k.
-        return _left(CliffordAlgebra(0, 2))
+    """Return one matrix per part, (n, n, n): part, output, input."""
+    if isinstance(rule, CliffordAlgebra):  # every blade from the right
+        return dense_table(rule.metric, "gp").permute(2, 1, 0).float()
+    if rule == "quaternion":  # from the left: 1, e1, e2, e12 of Cl(0,2) multiply as 1, i, j, k
+        return dense_table(CliffordAlgebra(0, 2).metric, "gp").float()
     if rule == "learned":
         return None
     raise InvalidInput(f"PHMLinear: rule={rule!r}, expected 'learned', 'quaternion' or a CliffordAlgebra.")

@@ -32,7 +32,6 @@ _DENSE_GENERATORS, _DENSE_ROWS = 4, 1024
 #: Matrices beat the loop over blades from this many generators and commuting blades on (measured, 2.5 against 9.0 ms for
 #: n = 6 and 2048 rows, 0.3 against 10.7 ms for n = 8 and 128).
 _MATRIX_GENERATORS, _MATRIX_COMMUTING = 6, 2
-_TURNS = ("xy", "gy", "xg")
 
 
 @lru_cache(maxsize=128)

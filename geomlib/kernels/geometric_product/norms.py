@@ -17,9 +17,7 @@ from geomlib.kernels.geometric_product.lengths import EPS, SMALL, finite_squares
 from geomlib.kernels.geometric_product.linear import loops_serve
 from geomlib.kernels.geometric_product.tiles import flat, room, tiles_of
 
-__all__ = ["MEANS", "channel_norm"]
-
-MEANS = ("mean", "root mean square")
+__all__ = ["channel_norm"]
 
 
 @dataclass(frozen=True)
