@@ -66,7 +66,7 @@ def test_declared_group_is_exact(name: str, backend: str) -> None:
     with use_backend(backend):
         report = check(module, trials=52).raise_if_failed()
     types = declared.input_types().values()
-    tested = (any(t.moves for t in types), any(t.scope == "node" or t.kind == "index" for t in types))
+    tested = (any(t.moves for t in types), any(t.scope == "node" or t.kind in ("index", "perm") for t in types))
     names = declared.group.split("*")
     factors = zip(names, tested[-len(names) :], strict=True)  # templates know S_n alone
     silent = tuple(
