@@ -26,8 +26,8 @@ class Mutant(nn.Module):
 
     Args:
         inner: the correct module, with ``symmetry`` and ``example``.
-        fault: ``"output"`` scales one axis of every output that turns, ``"input"`` one axis of every input
-            that turns, ``"order"`` the first row of every output.
+        fault: ``"output"`` scales one axis of every output that turns, and the first node of every output with an axis of
+            nodes, ``"input"`` the same of every input, ``"order"`` the first row of every output.
     """
 
     def __init__(self, inner: nn.Module, fault: str):
@@ -43,6 +43,11 @@ class Mutant(nn.Module):
     def example(self, generator: torch.Generator) -> Any:
         """Return the example of the correct module."""
         return self.inner.example(generator)  # pyright: ignore[reportCallIssue]
+
+    @property
+    def example_inputs(self) -> Any:
+        """Inputs of the very instance that is broken here, where it makes them; else None."""
+        return getattr(self.inner, "example_inputs", None)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Return the outputs of the correct module, with the fault."""
@@ -74,11 +79,17 @@ def mutant(module: nn.Module, example: Mapping[str, Any]) -> Mutant:
         return Mutant(module, "output")
     if turns and any(t.moves for name, t in declared.input_types().items() if name in present):
         return Mutant(module, "input")
+    if any(t.kind == "perm" for t in declared.output_types().values()):
+        return Mutant(module, "output")
+    if any(t.kind == "perm" for name, t in declared.input_types().items() if name in present):
+        return Mutant(module, "input")
     return Mutant(module, "order")
 
 
 def _axis(t: TensorType) -> tuple[int, int] | None:
-    """Return axis and position of one component that a rotation mixes with others."""
+    """Return axis and position of one component that a rotation, or a permutation of nodes, mixes with others."""
+    if t.kind == "perm":
+        return (0, 0) if t.scope == "node" else (-1, 0)
     if t.kind == "cartesian":
         return -2, 1
     if t.kind == "irreps":
@@ -100,7 +111,7 @@ def _stretch(types: Mapping[str, TensorType]) -> Any:
         axis, position = where
         factor = torch.ones(x.shape[axis], dtype=x.dtype, device=x.device)
         factor[position] += SIZE
-        return x * factor if axis == -1 else x * factor[:, None]
+        return x * factor.reshape(-1, *[1] * ((x.dim() if axis >= 0 else 0) - axis - 1))
 
     return change
 

@@ -33,6 +33,8 @@ _MODULES = {
     "gca_mlp": "geomlib.zoo.gca_mlp",
     "gca_resnet": "geomlib.zoo.gca_unet",
     "gca_unet": "geomlib.zoo.gca_unet",
+    "ppgn": "geomlib.zoo.ppgn",
+    "tensor_basis": "geomlib.zoo.tensor_basis",
     "tensornet": "geomlib.zoo.tensornet",
 }
 _CLASSES: dict[str, type[nn.Module]] = {}
@@ -63,7 +65,7 @@ def register_model(name: str) -> Callable[[T], T]:
 def list_models(pattern: str = "*") -> list[str]:
     """Return the names of all models that match a shell pattern, sorted.
 
-    >>> list_models("tensor*")
+    >>> list_models("tensorn*")
     ['tensornet']
     """
     return sorted(n for n in {*_MODULES, *_CLASSES} if fnmatch.fnmatch(n, pattern))
