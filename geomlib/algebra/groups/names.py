@@ -20,7 +20,7 @@ from geomlib.algebra.groups.signed_permutations import SignedPermutations
 from geomlib.algebra.groups.versors import Versors
 from geomlib.errors import InvalidInput
 
-__all__ = ["EXAMPLES", "parse_group", "register_group"]
+__all__ = ["EXAMPLES", "parse_group", "register_group", "split_factors"]
 
 #: One spelling per family, which error messages list.
 EXAMPLES = (
@@ -124,8 +124,12 @@ def _factor(text: str, whole: str) -> Group:
     )
 
 
-def _split(text: str, separator: str) -> list[str]:
-    """Return the parts between separators outside of brackets."""
+def split_factors(text: str, separator: str) -> list[str]:
+    """Return the parts between separators outside of brackets.
+
+    >>> split_factors("O(1,3), Aut(3; 0-1, 1-2)", ",")
+    ['O(1,3)', 'Aut(3; 0-1, 1-2)']
+    """
     parts, depth = [""], 0
     for letter in text:
         depth += (letter == "(") - (letter == ")")
@@ -137,7 +141,7 @@ def _split(text: str, separator: str) -> list[str]:
 
 
 def _kronecker(text: str, whole: str) -> Group:
-    parts = _split(text.removeprefix("Kron(").removesuffix(")"), ",")
+    parts = split_factors(text.removeprefix("Kron(").removesuffix(")"), ",")
     if len(parts) != 2:
         raise InvalidInput(
             f"group {whole!r}: Kron takes two groups, found {len(parts)}. Did you mean 'Kron(S_3, O(2))'?"
@@ -193,7 +197,7 @@ def _checked(factors: list[Group], text: str) -> None:
 @lru_cache(maxsize=256)
 def _parsed(text: str) -> Group:
     # Products are split outside brackets: "Aut(4; 0-1)*O(3)".
-    parts = _split(text.replace("×", "*"), "*")
+    parts = split_factors(text.replace("×", "*"), "*")
     factors = [_factor(part, text) for part in parts]
     _checked(factors, text)
     return factors[0] if len(factors) == 1 else Product(factors)
