@@ -22,7 +22,7 @@ MAX_BYTES = 4 * 2**30
 _KINDS = {
     "S": ("partition", "orbit"),
     "A": ("partition", "orbit", "orbit+", "orbit-", "jellyfish"),
-    "B": ("partition",),
+    "B": ("partition", "orbit"),
     "O": ("brauer",),
     "Lorentz": ("brauer",),
     "SO": ("brauer", "grood"),
