@@ -1,0 +1,84 @@
+"""The grouped multiplication as one autograd function, closed under differentiation.
+
+The form <g, y(x, W)> is linear in g, x and W: each derivative, of any order, is the map itself, its transposed, or the
+gradient of the weights. Channel-last.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import Function
+
+from geomlib.kernels.autocast import no_autocast
+from geomlib.kernels.diagrams.grouped import grouped_gradients, grouped_map
+from geomlib.kernels.diagrams.plan import Plan
+from geomlib.kernels.differentiable import parameters_skipped
+
+__all__ = ["differentiable_map"]
+
+Maybe = Tensor | None
+
+
+def differentiable_map(x: Tensor, weights: Tensor, plan: Plan, n: int) -> Tensor:
+    """Return the map of (B, n, .., n, C_in), with derivatives of any order in reverse mode."""
+    if torch.is_grad_enabled() and (x.requires_grad or weights.requires_grad):
+        return _Map.apply(plan, n, x, weights)
+    return grouped_map(x, weights, plan, n, sparing=True)
+
+
+class _Map(Function):
+    @staticmethod
+    def forward(ctx: Any, plan: Plan, n: int, x: Tensor, weights: Tensor) -> Tensor:
+        ctx.call = plan, n
+        ctx.save_for_backward(x, weights)
+        return grouped_map(x, weights, plan, n, sparing=True)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
+        x, weights = ctx.saved_tensors
+        needs = ctx.needs_input_grad[2], ctx.needs_input_grad[3] and not parameters_skipped()
+        return None, None, *_gradients(*ctx.call, needs, grad, x, weights)
+
+
+def _gradients(
+    plan: Plan, n: int, needs: tuple[bool, bool], g: Tensor, x: Tensor, weights: Tensor
+) -> tuple[Maybe, Maybe]:
+    if not any(needs):
+        return None, None
+    with no_autocast(g.device.type):  # a backward pass may run inside autocast
+        g = g.contiguous()
+        if torch.is_grad_enabled():
+            return _Gradients.apply(plan, n, needs, g, x, weights)
+        return grouped_gradients(g, x, weights, plan, n, needs)
+
+
+class _Gradients(Function):
+    @staticmethod
+    def forward(
+        ctx: Any, plan: Plan, n: int, needs: tuple[bool, bool], g: Tensor, x: Tensor, weights: Tensor
+    ) -> tuple[Maybe, Maybe]:
+        ctx.call = plan, n
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(g, x, weights)
+        return grouped_gradients(g, x, weights, plan, n, needs)
+
+    @staticmethod
+    def backward(ctx: Any, tx: Maybe, tw: Maybe) -> tuple[Any, ...]:
+        # <tx, dF/dx> + <tw, dF/dW> for F = <g, y(x, W)>: derivatives of <g, y(tx, W)> + <g, y(x, tw)>.
+        g, x, weights = ctx.saved_tensors
+        plan, n = ctx.call
+        to_g, to_x, to_w = ctx.needs_input_grad[3:]
+        gg = gx = gw = None
+        with no_autocast(g.device.type):
+            if tx is not None:
+                tx = tx.contiguous()
+                gg = differentiable_map(tx, weights, plan, n) if to_g else None
+                _, gw = _gradients(plan, n, (False, to_w), g, tx, weights)
+            if tw is not None:
+                other = differentiable_map(x, tw, plan, n) if to_g else None
+                gg = other if gg is None else gg if other is None else gg + other
+                gx, _ = _gradients(plan, n, (to_x, False), g, x, tw)
+        return None, None, None, gg, gx, gw
