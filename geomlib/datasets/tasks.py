@@ -32,6 +32,7 @@ _TASKS: dict[str, str] = {
     "nacl": "geomlib.datasets.nacl:NACL",
     "nacl_blank": "geomlib.datasets.nacl:NACL_BLANK",
     "navier_stokes": "geomlib.datasets.fluids:NAVIER_STOKES",
+    "neo_hooke": "geomlib.datasets.neo_hooke:NEO_HOOKE",
     "o3_volume": "geomlib.datasets.o3_volume:O3_VOLUME",
     "o5_regression": "geomlib.datasets.o5_regression:O5_REGRESSION",
     "o5_synthetic": "geomlib.datasets.emlp_regression:O5_SYNTHETIC",
