@@ -12,7 +12,8 @@ from __future__ import annotations
 import argparse
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +78,7 @@ class Dense(nn.Module):
         if isinstance(m, CEMLP):
             for block in m.layers:
                 x = self.run(block[2], self.run(block[1], self.run(block[0], x)))
-                q = sum(self.squares(alg, x))
+                q = reduce(torch.add, self.squares(alg, x))
                 x = (
                     block[3].a[..., None]
                     * x
@@ -101,15 +102,17 @@ class Dense(nn.Module):
 
 
 def tasks(
-    f: Callable[..., Tensor], inputs: list[Tensor], leaves: list[Tensor]
+    f: Callable[..., Tensor], inputs: Sequence[Tensor], leaves: Sequence[Tensor]
 ) -> dict[str, Callable[[], Any]]:
     def forward() -> None:
         with torch.no_grad():
             f(*inputs)
 
+    with torch.no_grad():
+        cotangent = torch.ones_like(f(*inputs))
+
     def both() -> None:
-        z = f(*inputs)
-        torch.autograd.grad(z, leaves, torch.ones_like(z))
+        torch.autograd.grad(f(*inputs), leaves, cotangent)
 
     return {"forward": forward, "forward+backward": both}
 
@@ -121,9 +124,9 @@ def compare(name: str, ours: Any, others: dict[str, Any], rounds: int) -> list[d
         best = {k: min(column) for k, column in times.items()}
         row: dict[str, Any] = {"case": name, "task": task}
         row |= {f"{k} ms": round(1e3 * v, 3) for k, v in best.items()}
-        row |= {f"over {k}": round(best[k] / best["geomlib"], 1) for k in others}
+        row |= {f"over {k}": round(best[k] / best["geomlib"], 2) for k in others}
         row |= {
-            f"median over {k}": round(v, 1) for k, v in ratios(times, "geomlib").items() if k != "geomlib"
+            f"median over {k}": round(v, 2) for k, v in ratios(times, "geomlib").items() if k != "geomlib"
         }
         print("  ".join(f"{k}: {v}" for k, v in row.items()), flush=True)
         found.append(row)

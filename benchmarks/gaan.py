@@ -6,20 +6,19 @@ The usual form, as the paper's code computes it, is written here from the formul
 other, by broadcasting over all tuples; values of members merged over all tuples; products summed in one tensor. Before
 anything is timed it is checked against our layer, which the tests check against outputs and gradients of the reference
 code. The models are the released example's, 26,917 weights at rank 2: two layers and a read-out, dim 32. Times are process
-CPU times, float32, no dropout; a ratio is that of the minima over all rounds.
+CPU times, float32, no dropout; a ratio is that of the minima over all rounds, the median that of the ratios of each round.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import math
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
+from clifford import compare, tasks
 from torch import Tensor, nn
 
 from geomlib.bench.results import machine
@@ -97,44 +96,6 @@ class Usual(nn.Module):
         shape = scores.shape[: scores.dim() - 1 - axes]
         attention = scores.reshape(*shape, -1).softmax(-1).reshape(scores.shape)
         return (attention * joined).sum(tuple(range(-1 - axes, -1)))
-
-
-def seconds(run: Callable[[], Any]) -> float:
-    start = time.process_time()
-    run()
-    return time.process_time() - start
-
-
-def tasks(
-    f: Callable[..., Tensor], inputs: list[Tensor], leaves: list[Tensor]
-) -> dict[str, Callable[[], Any]]:
-    def forward() -> None:
-        with torch.no_grad():
-            f(*inputs)
-
-    def both() -> None:
-        z = f(*inputs)
-        torch.autograd.grad(z, leaves, torch.ones_like(z))
-
-    return {"forward": forward, "forward+backward": both}
-
-
-def compare(name: str, ours: Any, others: dict[str, Any], rounds: int) -> list[dict[str, Any]]:
-    found = []
-    for task in ours:
-        runs = {"geomlib": ours[task], **{k: v[task] for k, v in others.items()}}
-        for run in runs.values():
-            seconds(run)
-        best = dict.fromkeys(runs, math.inf)
-        for _ in range(rounds):
-            for k, run in runs.items():
-                best[k] = min(best[k], seconds(run))
-        row: dict[str, Any] = {"case": name, "task": task}
-        row |= {f"{k} ms": round(1e3 * v, 3) for k, v in best.items()}
-        row |= {f"over {k}": round(best[k] / best["geomlib"], 2) for k in others}
-        print("  ".join(f"{k}: {v}" for k, v in row.items()), flush=True)
-        found.append(row)
-    return found
 
 
 def usual_model(model: GAANet) -> Callable[..., Tensor]:
