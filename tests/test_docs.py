@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from geomlib.cli import COMMANDS, main
+
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 FENCE = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -48,17 +50,14 @@ def test_python_blocks_run_and_print_what_they_say(page: Path, tmp_path: Path, m
 
 @cache
 def help_of(command: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "geomlib.cli", *command.split(), "--help"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if not done.stdout:
-        code = f"import sys; from geomlib.cli import main; sys.exit(main({command.split()!r} + ['--help']))"
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        try:
+            status = main([*command.split(), "--help"])
+        except SystemExit as ended:
+            status = ended.code
+    assert not status and printed.getvalue(), command
+    return printed.getvalue()
 
 
 def command_lines() -> list[str]:
@@ -73,8 +72,6 @@ def command_lines() -> list[str]:
 
 
 def test_commands_of_the_pages_exist() -> None:
-    from geomlib.cli import COMMANDS
-
     lines = command_lines()
     assert len(lines) >= 10
     for line in lines:
