@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from geomlib.zoo.gca_gnn import GCAGNN
     from geomlib.zoo.gca_mlp import GCAMLP
     from geomlib.zoo.gca_unet import GCAResNet, GCAUNet
+    from geomlib.zoo.ppgn import PPGN
     from geomlib.zoo.tensornet import TensorNet
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "CGENNO5",
     "GCAGNN",
     "GCAMLP",
+    "PPGN",
     "CGENNHull",
     "CGENNLorentz",
     "CGENNNBody",
@@ -52,6 +54,7 @@ _LAZY = {
     "GCAMLP": "gca_mlp",
     "GCAResNet": "gca_unet",
     "GCAUNet": "gca_unet",
+    "PPGN": "ppgn",
     "TensorNet": "tensornet",
 }
 

@@ -10,7 +10,15 @@ from torch import Tensor
 from geomlib.errors import InvalidInput
 from geomlib.zoo._samples import check_samples
 
-__all__ = ["DenseGraphs", "SampledGraphs", "check_graphs", "dense_adjacency", "graph_tensor", "prepared"]
+__all__ = [
+    "DenseGraphs",
+    "SampledGraphs",
+    "check_graphs",
+    "dense_adjacency",
+    "graph_tensor",
+    "prepared",
+    "size_batches",
+]
 
 
 class SampledGraphs(Protocol):
@@ -85,6 +93,44 @@ class DenseGraphs:
             "mask": torch.arange(n, device=nodes.device) < nodes[:, None],
             **found,
         }
+
+
+def size_batches(
+    nodes: Tensor, batch_size: int, cells: int | None = None, generator: torch.Generator | None = None
+) -> list[Tensor]:
+    """Return numbers of graphs, cut into batches of graphs of like size, so that little is padding; none is left out.
+
+    Args:
+        nodes: (n,) of every graph.
+        batch_size: most graphs in a batch.
+        cells: most entries, graphs times the square of the largest, of a batch; a graph that is larger is alone.
+        generator: mixes sizes a little (a tenth), and the order of the batches; without one, sizes go up.
+
+    Raises:
+        InvalidInput: no room in a batch.
+
+    >>> [b.tolist() for b in size_batches(torch.tensor([9, 2, 3, 2]), 2, cells=50)]
+    [[1, 3], [2], [0]]
+    """
+    if batch_size < 1 or (cells is not None and cells < 1):
+        raise InvalidInput(f"size_batches: batch_size={batch_size}, cells={cells}, expected 1 or more.")
+    key = nodes.double()
+    if generator is not None:
+        key = key * (0.1 * torch.randn(len(nodes), generator=generator)).exp()
+    batches: list[list[int]] = [[]]
+    largest = 0
+    for g in key.argsort(stable=True).tolist():
+        size = max(largest, int(nodes[g]))
+        full = len(batches[-1]) == batch_size
+        if batches[-1] and (full or (cells is not None and (len(batches[-1]) + 1) * size**2 > cells)):
+            batches.append([])
+            size = int(nodes[g])
+        batches[-1].append(g)
+        largest = size
+    found = [torch.tensor(b) for b in batches if b]
+    if generator is None:
+        return found
+    return [found[i] for i in torch.randperm(len(found), generator=generator).tolist()]
 
 
 def prepared(samples: SampledGraphs) -> SampledGraphs:

@@ -9,7 +9,7 @@ import torch
 from geomlib import InvalidInput, create_model, verify
 from geomlib.datasets.substructures import make_substructures
 from geomlib.datasets.tasks import Samples
-from geomlib.zoo.dense_graphs import DenseGraphs, dense_adjacency, graph_tensor
+from geomlib.zoo.dense_graphs import DenseGraphs, dense_adjacency, graph_tensor, size_batches
 from geomlib.zoo.ppgn import PPGN
 
 
@@ -196,3 +196,24 @@ def test_sets_are_cut_to_the_largest_graph():
     with pytest.raises(InvalidInput, match=r"integers \(graphs, 2, edges\)"):
         dense_adjacency(torch.zeros(2, 2, 3), 3, torch.float32)
     assert graph_tensor(torch.ones(1, 2, 2), None, torch.tensor([[True, False]])).sum() == 1
+
+
+@pytest.mark.parametrize("cells", [None, 400, 3000])
+def test_batches_of_like_size(cells):
+    nodes = torch.randint(1, 60, (100,))
+    for generator in (None, torch.Generator().manual_seed(0)):
+        batches = size_batches(nodes, 16, cells, generator)
+        assert torch.cat(batches).sort().values.tolist() == list(range(100))  # every graph once
+        for b in batches:
+            assert len(b) <= 16 and (
+                cells is None or len(b) == 1 or len(b) * int(nodes[b].max()) ** 2 <= cells
+            )
+    used = sum(len(b) * int(nodes[b].max()) ** 2 for b in size_batches(nodes, 16, cells))
+    plain = sum(len(b) * int(nodes[b].max()) ** 2 for b in torch.arange(100).split(16))
+    assert used < 0.7 * plain
+    one, two, other = (size_batches(nodes, 16, cells, torch.Generator().manual_seed(s)) for s in (1, 1, 2))
+    assert all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
+    assert len(one) != len(other) or any(not torch.equal(a, b) for a, b in zip(one, other, strict=True))
+    assert size_batches(nodes[:0], 4) == []
+    with pytest.raises(InvalidInput, match="batch_size=0"):
+        size_batches(nodes, 0)
