@@ -2,12 +2,17 @@
 
 from geomlib.layers.activation import Activation
 from geomlib.layers.batch_norm import BatchNorm
+from geomlib.layers.bilabelled_linear import BilabelledLinear
 from geomlib.layers.bonds import Bonds
+from geomlib.layers.cartesian_message import CartesianMessage
 from geomlib.layers.cemlp import CEMLP
 from geomlib.layers.clifford_egcl import CliffordEGCL
 from geomlib.layers.clifford_linear import CliffordConv1d, CliffordConv2d, CliffordConv3d, CliffordLinear
 from geomlib.layers.clifford_norms import CliffordBatchNorm, CliffordGroupNorm
+from geomlib.layers.equivariant_linear import EquivariantLinear
+from geomlib.layers.equivariant_tensor import EquivariantTensorLayer
 from geomlib.layers.gate import Gate
+from geomlib.layers.gated_tensor import GatedTensor
 from geomlib.layers.gaunt import GauntTensorProduct
 from geomlib.layers.gaunt_convolution import GauntConvolution
 from geomlib.layers.gaunt_many_body import GauntManyBody
@@ -23,8 +28,10 @@ from geomlib.layers.multivector_gate import MVAct, VectorSiLU
 from geomlib.layers.multivector_linear import MVLinear
 from geomlib.layers.multivector_norms import MVLayerNorm, MVNormalization, MVRMSNorm
 from geomlib.layers.neighbour_table import neighbour_table
+from geomlib.layers.norm_tensor import NormTensor
 from geomlib.layers.norms import Norm, NormActivation
 from geomlib.layers.phm import PHMLinear
+from geomlib.layers.pointwise_tensor import PointwiseTensor
 from geomlib.layers.radial import BesselBasis, ExpNormalBasis
 from geomlib.layers.radius_graph import radius_graph
 from geomlib.layers.readout import CartesianReadout, ScalarHead, SymmetricHead, VectorHead
@@ -51,6 +58,7 @@ from geomlib.layers.tensor_product import (
     TensorProduct,
 )
 from geomlib.layers.tensor_product_conv import TensorProductConv
+from geomlib.layers.tensor_product_layer import TensorProductLayer
 from geomlib.layers.tensor_square import TensorSquare
 from geomlib.layers.vector_group_norm import MVGroupNorm
 
@@ -60,7 +68,9 @@ __all__ = [
     "Activation",
     "BatchNorm",
     "BesselBasis",
+    "BilabelledLinear",
     "Bonds",
+    "CartesianMessage",
     "CartesianReadout",
     "ChannelwiseTensorProduct",
     "CliffordBatchNorm",
@@ -71,10 +81,13 @@ __all__ = [
     "CliffordGroupNorm",
     "CliffordLinear",
     "ElementwiseTensorProduct",
+    "EquivariantLinear",
+    "EquivariantTensorLayer",
     "ExpNormalBasis",
     "FullTensorProduct",
     "FullyConnectedTensorProduct",
     "Gate",
+    "GatedTensor",
     "GauntConvolution",
     "GauntManyBody",
     "GauntSelfInteraction",
@@ -96,7 +109,9 @@ __all__ = [
     "MomentumNorm",
     "Norm",
     "NormActivation",
+    "NormTensor",
     "PHMLinear",
+    "PointwiseTensor",
     "RotationConv1d",
     "RotationConv2d",
     "RotationConv3d",
@@ -114,6 +129,7 @@ __all__ = [
     "TensorInteraction",
     "TensorProduct",
     "TensorProductConv",
+    "TensorProductLayer",
     "TensorSquare",
     "VectorHead",
     "VectorSiLU",

@@ -12,23 +12,10 @@ from geomlib.algebra.symmetry import Symmetry
 from geomlib.errors import InvalidInput
 from geomlib.kernels.autocast import full_precision
 from geomlib.layers._features import blocks, checked
+from geomlib.layers._lengths import lengths
 from geomlib.layers.activation import ScalarFunction
 
 __all__ = ["Norm", "NormActivation"]
-
-
-def _norms(x: Tensor) -> Tensor:  # (..., mul, dim) -> (..., mul)
-    """Return the lengths, of tiny and huge rows too; the derivatives of any order are zero where a row is zero."""
-    if x.shape[-1] == 0 or x.numel() == 0:
-        return x.sum(-1)
-    largest = x.detach().abs().amax(-1, keepdim=True)
-    zero = largest == 0
-    scale = torch.where(zero, torch.ones_like(largest), largest)
-    scaled = x / scale
-    somewhere = torch.where(zero, torch.ones_like(scaled), scaled)
-    return torch.where(zero, torch.zeros_like(largest), scale).squeeze(-1) * torch.linalg.vector_norm(
-        somewhere, dim=-1
-    )
 
 
 class Norm(nn.Module):
@@ -66,7 +53,7 @@ class Norm(nn.Module):
             InvalidInput: shapes or types that do not fit.
         """
         parts = blocks(checked("Norm", "x", x, self.irreps_in), self.irreps_in)
-        found = [p.square().sum(-1) if self.squared else _norms(p) for p in parts]
+        found = [p.square().sum(-1) if self.squared else lengths(p) for p in parts]
         return torch.cat([x[..., :0], *found], dim=-1)
 
     @property
@@ -143,7 +130,7 @@ class NormActivation(nn.Module):
         checked("NormActivation", "x", x, self.irreps_in, like=self.biases if self.bias else None)
         out, first = [x[..., :0]], 0
         for block, part in zip(self.irreps_in, blocks(x, self.irreps_in), strict=True):
-            length = _norms(part)
+            length = lengths(part)
             if self.epsilon is not None:
                 length = length.clamp(min=self.epsilon)
             shifted = length + self.biases[first : first + block.mul] if self.bias else length

@@ -14,7 +14,7 @@ from geomlib.algebra.symmetry import Symmetry, TensorType
 from geomlib.errors import InvalidInput
 from geomlib.verify.inputs import infer_types, invented, jittered
 from geomlib.verify.statistic import tolerance
-from geomlib.verify.values import Leaves, outputs_of
+from geomlib.verify.values import Leaves, map_leaves, outputs_of
 
 __all__ = ["Case", "Declared", "build", "cast", "difference", "round_off"]
 
@@ -145,6 +145,9 @@ def _source(
     if inputs is not None:
         types, _ = infer_types(dict(inputs), declared.input_types())
         return jittered(dict(inputs), types)
+    own: Any = getattr(module, "example_inputs", None)
+    if own is not None:
+        return own
     example: Any = getattr(module, "example", None)
     if example is not None:
         return lambda generator: example(generator)[1]
@@ -155,12 +158,9 @@ def _source(
 
 def cast(inputs: Mapping[str, Any], dtype: torch.dtype) -> dict[str, Any]:
     """Return copies of the inputs, floats in ``dtype``."""
-    return {
-        name: x.detach().clone().to(dtype if x.is_floating_point() else x.dtype)
-        if isinstance(x, Tensor)
-        else x
-        for name, x in inputs.items()
-    }
+    return map_leaves(
+        dict(inputs), lambda _, x: x.detach().clone().to(dtype if x.is_floating_point() else x.dtype)
+    )
 
 
 def round_off(case: Case, inputs: Mapping[str, Any]) -> dict[str, float]:

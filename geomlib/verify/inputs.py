@@ -40,8 +40,11 @@ def example_of(target: Any) -> Draw | None:
     """Return a source of inputs from the target's classmethod ``example``, if it has one that fits.
 
     An example is made for its own instance: where that declares other types than the target (an instance of other irreps),
-    None is returned.
+    None is returned. A method ``example_inputs(generator)`` gives inputs for the very instance, and goes first.
     """
+    inputs = getattr(target, "example_inputs", None)
+    if callable(inputs):
+        return lambda generator: normalized(target, inputs(generator))
     example = getattr(target, "example", None)
     if not callable(example):
         return None
