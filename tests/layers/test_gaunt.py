@@ -180,9 +180,10 @@ def test_exact_by_every_method(method, grid, antisymmetric, weights):
         return
     layer = GauntTensorProduct(one, two, method=method, grid=grid, **options)
     inputs = {"x": torch.randn(5, layer.irreps_in1.dim), "y": torch.randn(5, layer.irreps_in2.dim)}
-    report = check(layer, example=inputs, trials=8)
+    report = check(layer, example=inputs, trials=8, stress=weights == "degree")
     assert report.verdict == "EXACT" and report.e64 < 1e-13
-    assert check(layer, example=inputs, trials=8, outputs=str(_flipped(layer.irreps_out))).verdict == "BROKEN"
+    flipped = str(_flipped(layer.irreps_out))
+    assert check(layer, example=inputs, trials=4, stress=False, outputs=flipped).verdict == "BROKEN"
     plain = GauntTensorProduct(one, two, method="sparse", backend="torch", **options)
     plain.load_state_dict(layer.state_dict())
     wide = [t.double() for t in inputs.values()]
@@ -205,7 +206,7 @@ def test_derivatives_by_differences():
         def f(x, y, *w, layer=layer, names=names):
             return torch.func.functional_call(layer, dict(zip(names, w, strict=True)), (x, y))
 
-        assert gradcheck(f, leaves) and gradgradcheck(f, leaves, atol=1e-4)
+        assert gradcheck(f, leaves) and gradgradcheck(f, leaves, atol=1e-4, fast_mode=True)
 
 
 def test_outputs_start_with_unit_variance():

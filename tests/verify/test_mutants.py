@@ -156,7 +156,8 @@ def test_the_correct_network_passes_at_any_scale(scale: float) -> None:
 
 @pytest.mark.parametrize("name", FAULTS)
 def test_faults_are_caught(name: str) -> None:
-    report = run(network(FAULTS[name]))
+    """Faults that generic inputs show; those of `PAIRS` are looked for on all inputs."""
+    report = run(network(FAULTS[name]), stress=False)
     expected = "PRECISION LEAK" if name == "float32 inside float64" else "BROKEN"
     assert report.verdict == expected, f"{name}\n{report}"
 
