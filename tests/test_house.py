@@ -6,6 +6,7 @@ import ast
 import re
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -49,18 +50,23 @@ def test_import_pulls_nothing_heavy() -> None:
 
 
 def test_import_is_quick() -> None:
-    """Under 50 ms over a bare interpreter and over torch: the best of five, since other work may be running."""
-    code = "import time; t = time.perf_counter(); import geomlib; print(time.perf_counter() - t)"
-    assert min(float(python(code)) for _ in range(5)) < 0.05
-    assert min(float(python(f"import torch; {code}")) for _ in range(3)) < 0.05
+    """Under 50 ms of CPU time over a bare interpreter and over torch, in one of a few tries."""
+    code = "import time; t = time.process_time(); import geomlib; print(time.process_time() - t)"
+    assert any(float(python(code)) < 0.05 for _ in range(3))
+    assert any(float(python(f"import torch; {code}")) < 0.05 for _ in range(3))
 
 
-@pytest.mark.parametrize(
-    "name", ["geomlib.verify", "geomlib.algebra", "geomlib.layers", "geomlib.zoo.registry"]
-)
-def test_training_and_plotting_stay_out_of_layers(name: str) -> None:
+def test_training_and_plotting_stay_out_of_layers() -> None:
+    """One interpreter imports them in turn and says behind which the first heavy package is there."""
+    names = ["geomlib.verify", "geomlib.algebra", "geomlib.layers", "geomlib.zoo.registry"]
     absent = ["lightning", "matplotlib", "ase", "torch_geometric", "jsonargparse", "numba", "e3nn"]
-    assert python(f"import sys, {name}; print([m for m in {absent!r} if m in sys.modules])") == "[]"
+    code = f"""
+import importlib, sys
+for name in {names!r}:
+    importlib.import_module(name)
+    print(name, [m for m in {absent!r} if m in sys.modules])
+"""
+    assert python(code).splitlines() == [f"{name} []" for name in names]
 
 
 STATE = """
@@ -88,25 +94,30 @@ def test_importing_changes_no_global_state() -> None:
     )
 
 
-@pytest.mark.parametrize("name", geomlib.list_models())
-def test_first_call_changes_no_global_state(name: str) -> None:
-    """Outputs, a training step and the verifier, with the kernels compiled or loaded on the way, on every backend."""
+def test_first_call_changes_no_global_state() -> None:
+    """Outputs, a training step and the verifier, with the kernels compiled or loaded on the way, on every backend.
+
+    One interpreter for all models: what a model changes is laid to its name, shared code to the first that calls it.
+    """
     code = f"""
 from geomlib import verify
 from geomlib.kernels.dispatch import available_backends, use_backend
 from geomlib.zoo.registry import model_class
-model, inputs = model_class({name!r}).example(torch.Generator().manual_seed(0))
 backends = [name for name, state in available_backends().items() if state == "available" or not state]
+for name in {geomlib.list_models()!r}:
+    model, inputs = model_class(name).example(torch.Generator().manual_seed(0))
+    before = state()
+    for backend in backends:
+        with use_backend(backend):
+            model.eval()(**inputs)
+            out = model.train()(**inputs)
+            sum(x.square().sum() for x in (out.values() if isinstance(out, dict) else [out])).backward()
+    print(name, [i for i, (a, b) in enumerate(zip(before, state())) if a != b])
 before = state()
-for backend in backends:
-    with use_backend(backend):
-        model.eval()(**inputs)
-        out = model.train()(**inputs)
-        sum(x.square().sum() for x in (out.values() if isinstance(out, dict) else [out])).backward()
 verify.check(lambda x: 2 * x, "O(3)", "vector", "vector", trials=2)
-print(len(backends), [i for i, (a, b) in enumerate(zip(before, state())) if a != b])
+print("verify", [i for i, (a, b) in enumerate(zip(before, state())) if a != b])
 """
-    assert python(STATE + code).endswith(" []")
+    assert python(STATE + code).splitlines() == [f"{name} []" for name in [*geomlib.list_models(), "verify"]]
 
 
 def test_a_changed_state_is_noticed() -> None:
@@ -148,6 +159,11 @@ FORBIDDEN = {
 EXCEPTIONS = {("verify/state.py", r"\bset_default_dtype\b")}
 
 
+@cache
+def _tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
 @pytest.mark.parametrize("pattern", FORBIDDEN)
 def test_forbidden_patterns(pattern: str) -> None:
     for path in SOURCES:
@@ -159,9 +175,10 @@ def test_forbidden_patterns(pattern: str) -> None:
         assert found is None, f"{relative}: {found and found.group(0)!r}: {FORBIDDEN[pattern]}"
 
 
+@cache
 def _code(path: Path) -> str:
     """Return a source without comments and docstrings."""
-    tree = ast.parse(path.read_text())
+    tree = ast.parse(path.read_text())  # of its own: it is changed
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
         if (
@@ -183,7 +200,7 @@ def test_the_patterns_can_fail() -> None:
 def test_no_assert_for_user_input() -> None:
     """`python -O` drops assertions; only those that tell the type checker "not None" are left in."""
     for path in SOURCES:
-        asserts = [n for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Assert)]
+        asserts = [n for n in ast.walk(_tree(path)) if isinstance(n, ast.Assert)]
         lines = [n.lineno for n in asserts if not _narrows(n.test)]
         assert not lines, f"{path.relative_to(ROOT)}:{lines}"
 
@@ -217,7 +234,7 @@ def test_public_names_exist() -> None:
 
 def test_every_module_says_what_it_is() -> None:
     for path in SOURCES:
-        tree = ast.parse(path.read_text())
+        tree = _tree(path)
         if tree.body:
             assert ast.get_docstring(tree), f"{path.relative_to(ROOT)} has no docstring"
             future = any(isinstance(n, ast.ImportFrom) and n.module == "__future__" for n in tree.body)
