@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from geomlib.zoo.gca_gnn import GCAGNN
     from geomlib.zoo.gca_mlp import GCAMLP
     from geomlib.zoo.gca_unet import GCAResNet, GCAUNet
+    from geomlib.zoo.kign import KIGN
     from geomlib.zoo.ppgn import PPGN
     from geomlib.zoo.tensornet import TensorNet
 
@@ -26,6 +27,7 @@ __all__ = [
     "CGENNO5",
     "GCAGNN",
     "GCAMLP",
+    "KIGN",
     "PPGN",
     "CGENNHull",
     "CGENNLorentz",
@@ -54,6 +56,7 @@ _LAZY = {
     "GCAMLP": "gca_mlp",
     "GCAResNet": "gca_unet",
     "GCAUNet": "gca_unet",
+    "KIGN": "kign",
     "PPGN": "ppgn",
     "TensorNet": "tensornet",
 }

@@ -33,6 +33,7 @@ _MODULES = {
     "gca_mlp": "geomlib.zoo.gca_mlp",
     "gca_resnet": "geomlib.zoo.gca_unet",
     "gca_unet": "geomlib.zoo.gca_unet",
+    "kign": "geomlib.zoo.kign",
     "ppgn": "geomlib.zoo.ppgn",
     "tensor_basis": "geomlib.zoo.tensor_basis",
     "tensornet": "geomlib.zoo.tensornet",
