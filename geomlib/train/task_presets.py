@@ -8,6 +8,15 @@ __all__ = ["TASK_PRESETS"]
 
 #: Task, then model, then settings; "model" holds options of the architecture.
 TASK_PRESETS: dict[str, dict[str, dict[str, Any]]] = {
+    "aut_graph": {
+        "aut_network": {
+            "steps": 1200, "batch_size": 50, "lr": 1e-2, "warmup": 30, "weight_decay": 1e-4, "val_every": 5,
+            "model": {
+                "edges": [[0, 1], [0, 2], [0, 3], [1, 4], [1, 5], [2, 6], [2, 7], [3, 8], [3, 9]], "nodes": 10, "features": 2,
+                "channels": 16, "layers": 2,
+            },
+        },
+    },
     "charged_nbody": {
         "cgenn_nbody": {
             "steps": 2000, "batch_size": 32, "lr": 4e-3, "warmup": 60, "weight_decay": 1e-4, "val_size": 500, "val_every": 5,
@@ -28,6 +37,12 @@ TASK_PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "model": {"channels": 8, "layers": 1},
         },
     },
+    "imdb_b": {
+        "ppgn": {
+            "steps": 500, "batch_size": 32, "lr": 1e-3, "warmup": 30, "weight_decay": 1e-4,
+            "model": {"features": 2, "classes": 2, "channels": 8, "normalization": "sum"},
+        },
+    },
     "motion": {
         "csmpn": {
             "steps": 768, "batch_size": 8, "lr": 3e-3, "warmup": 30, "test_size": 1024,
@@ -35,6 +50,17 @@ TASK_PRESETS: dict[str, dict[str, dict[str, Any]]] = {
                 "dim": 3, "channels": 8, "layers": 2, "output": "positions", "velocities": True, "lift": "bones",
                 "learned_kinds": True,
             },
+        },
+    },
+    "neo_hooke": {
+        "tensor_basis": {
+            "steps": 6000, "batch_size": 256, "lr": 5e-3, "warmup": 100, "weight_decay": 0.0, "model": {"logs": True},
+        },
+    },
+    "mutag": {
+        "ppgn": {
+            "steps": 150, "batch_size": 32, "lr": 1e-3, "warmup": 15, "weight_decay": 1e-4,
+            "model": {"features": 7, "classes": 2, "channels": 8, "normalization": "sum"},
         },
     },
     "o3_volume": {
@@ -64,6 +90,13 @@ TASK_PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "steps": 500, "batch_size": 8, "lr": 4e-3, "warmup": 30, "val_every": 3, "model": {"hidden": 8, "blocks": 3},
         },
     },
+    "proteins": {
+        # A protein of 620 residues makes a matrix of 384,400 entries, and its batch is as large: few at a time.
+        "ppgn": {
+            "steps": 1000, "batch_size": 8, "lr": 3e-3, "warmup": 30, "weight_decay": 1e-4, "eval_batch_size": 8,
+            "model": {"features": 3, "classes": 2, "channels": 8},
+        },
+    },
     "shallow_water": {
         "gca_unet": {
             "steps": 600, "batch_size": 8, "lr": 4e-3, "warmup": 30, "val_every": 3,
@@ -80,6 +113,15 @@ TASK_PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "gca_gnn": {
             "steps": 4000, "batch_size": 64, "lr": 5e-3, "warmup": 50, "val_every": 5,
             "model": {"channels": 16, "message_channels": 16, "hidden": 32, "steps": 3},
+        },
+    },
+    "triangles": {
+        "kign": {
+            "steps": 3000, "batch_size": 50, "lr": 1e-2, "warmup": 30, "val_every": 10, "eval_batch_size": 250,
+            "model": {"orders": [3]},
+        },
+        "ppgn": {
+            "steps": 3000, "batch_size": 50, "lr": 3e-3, "warmup": 30, "val_every": 10, "eval_batch_size": 250,
         },
     },
 }  # fmt: skip
