@@ -16,7 +16,7 @@ from geomlib.algebra.cartesian.compact import (
 from geomlib.algebra.cartesian.gradient import Gradient, invariant_to_equivariant
 from geomlib.algebra.cartesian.networks import Network
 from geomlib.algebra.cartesian.operation import Plan, TensorOp, evaluate
-from geomlib.algebra.cartesian.operations import equivariant_operations, generators
+from geomlib.algebra.cartesian.operations import equivariant_operations, generators, independent_operations
 from geomlib.algebra.cartesian.spec import TensorSpec
 from geomlib.algebra.cartesian.spherical import from_spherical, spherical_basis, to_spherical
 
@@ -35,6 +35,7 @@ __all__ = [
     "evaluate",
     "from_spherical",
     "generators",
+    "independent_operations",
     "invariant_to_equivariant",
     "norm2",
     "orthonormal_basis",
