@@ -108,7 +108,13 @@ class EquivariantLinear(nn.Module):
         self.basis = _one_of("basis", basis, BASES)
         default = "mean" if permutes(self.group) or self.group.kind == "B" else "unit"
         self.normalization = _one_of("normalization", normalization or default, NORMALIZATIONS)
-        self.which = which or ("spanning" if self.group.n is None else "basis")
+        self.which = _one_of(
+            "which", which or ("spanning" if self.group.n is None else "basis"), ("basis", "spanning")
+        )
+        if self.group.n is None and self.which == "basis":
+            raise InvalidInput(
+                "EquivariantLinear: which diagrams of S_n are a basis depends on n. Write S(n), or use which='spanning'."
+            )
         self.symmetric = (bool(symmetric[0]), bool(symmetric[1]))
         self.backend = backend
         maps = diagram_maps(self.group, k, l, self.which, basis, self.symmetric)
