@@ -54,7 +54,7 @@ TASK_PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     },
     "neo_hooke": {
         "tensor_basis": {
-            "steps": 6000, "batch_size": 256, "lr": 5e-3, "warmup": 100, "weight_decay": 0.0, "model": {"logs": True},
+            "steps": 6000, "batch_size": 256, "lr": 1e-2, "warmup": 100, "weight_decay": 0.0, "model": {"logs": True},
         },
     },
     "mutag": {

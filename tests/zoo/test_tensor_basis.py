@@ -162,3 +162,12 @@ def test_the_generator_of_samples():
     torch.testing.assert_close(data["C"].mean(0), 1.12 * torch.eye(3, dtype=D), atol=0.03, rtol=0)
     with pytest.raises(InvalidInput, match="strain"):
         make_neo_hooke(3, 0, strain=0.0)
+
+
+def test_training_hands_over_whatever_tensors_the_model_was_built_for():
+    from geomlib.datasets.tasks import load_task
+    from geomlib.train.task_job import _check_fit
+
+    _check_fit(TensorBasisNN(), load_task("neo_hooke"), "tensor_basis")
+    with pytest.raises(InvalidInput, match="does not take the inputs C"):
+        _check_fit(torch.nn.Linear(3, 3), load_task("neo_hooke"), "linear")
