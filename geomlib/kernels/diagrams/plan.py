@@ -50,6 +50,9 @@ class Plan:
         """Length of an axis, None where the tensor decides."""
         return self.group.n
 
+    def __deepcopy__(self, memo: object) -> Plan:
+        return self  # a constant, by which tables are kept
+
     def __len__(self) -> int:
         return len(self.diagrams)
 
