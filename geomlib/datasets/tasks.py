@@ -18,6 +18,7 @@ __all__ = ["LOSSES", "SampleSet", "Samples", "Task", "list_tasks", "load_task", 
 
 #: Tasks and where they live.
 _TASKS: dict[str, str] = {
+    "aut_graph": "geomlib.datasets.aut_graph:AUT_GRAPH",
     "charged_nbody": "geomlib.datasets.charged_nbody:CHARGED_NBODY",
     "double_spring_pendulum": "geomlib.datasets.double_spring_pendulum:DOUBLE_SPRING_PENDULUM",
     "gaussian_states": "geomlib.datasets.gaussian_states:GAUSSIAN_STATES",

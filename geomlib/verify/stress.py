@@ -141,9 +141,8 @@ def _amplitude(amplitude: float, s: Setting, generator: Generator) -> Stress | N
 
 
 def _far(s: Setting, generator: Generator) -> Stress | None:
-    shift = (
-        s.group.sized(s.scenery.nodes).sample(s.group.sized(s.scenery.nodes).components()[0], generator).shift
-    )
+    group = s.group.sized(num_nodes(leaves(s.base), s.inputs) or 0)
+    shift = group.sample(group.components()[0], generator).shift
     if not bool(shift.any()):
         return None
     n = shift.numel()

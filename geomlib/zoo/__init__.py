@@ -8,6 +8,7 @@ from geomlib._lazy import attribute_loader
 from geomlib.zoo.registry import create_model, list_models, model_card, model_class, register_model
 
 if TYPE_CHECKING:
+    from geomlib.zoo.aut_network import AutNetwork
     from geomlib.zoo.captured import CapturedPotential
     from geomlib.zoo.cgenn_hull import CGENNHull
     from geomlib.zoo.cgenn_lorentz import CGENNLorentz
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from geomlib.zoo.gca_unet import GCAResNet, GCAUNet
     from geomlib.zoo.kign import KIGN
     from geomlib.zoo.ppgn import PPGN
+    from geomlib.zoo.tensor_basis import TensorBasisNN
     from geomlib.zoo.tensornet import TensorNet
 
 __all__ = [
@@ -29,6 +31,7 @@ __all__ = [
     "GCAMLP",
     "KIGN",
     "PPGN",
+    "AutNetwork",
     "CGENNHull",
     "CGENNLorentz",
     "CGENNNBody",
@@ -36,6 +39,7 @@ __all__ = [
     "GAANet",
     "GCAResNet",
     "GCAUNet",
+    "TensorBasisNN",
     "TensorNet",
     "create_model",
     "list_models",
@@ -45,6 +49,7 @@ __all__ = [
 ]
 
 _LAZY = {
+    "AutNetwork": "aut_network",
     "CGENNHull": "cgenn_hull",
     "CGENNLorentz": "cgenn_lorentz",
     "CGENNNBody": "cgenn_nbody",
@@ -58,6 +63,7 @@ _LAZY = {
     "GCAUNet": "gca_unet",
     "KIGN": "kign",
     "PPGN": "ppgn",
+    "TensorBasisNN": "tensor_basis",
     "TensorNet": "tensornet",
 }
 

@@ -22,6 +22,7 @@ T = TypeVar("T", bound="type[nn.Module]")
 
 #: Models of the library and where they live; importing the module registers the class.
 _MODULES = {
+    "aut_network": "geomlib.zoo.aut_network",
     "cgenn_hull": "geomlib.zoo.cgenn_hull",
     "cgenn_lorentz": "geomlib.zoo.cgenn_lorentz",
     "cgenn_nbody": "geomlib.zoo.cgenn_nbody",

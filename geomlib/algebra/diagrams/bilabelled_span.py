@@ -1,5 +1,6 @@
 r"""How much of the equivariant maps of one graph small bilabelled graphs span."""
 
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 from __future__ import annotations
 
 from collections.abc import Sequence
