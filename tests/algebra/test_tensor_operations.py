@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 from pathlib import Path
@@ -25,6 +26,7 @@ from geomlib.algebra.cartesian import (
     to_spherical,
 )
 from geomlib.algebra.cartesian.networks import canonical, networks
+from geomlib.algebra.diagrams import SO, O, diagrams, dim_hom
 from geomlib.algebra.groups import haar_orthogonal
 from geomlib.algebra.irreps import Irreps
 from geomlib.algebra.representations import symmetric_traceless_basis
@@ -194,6 +196,28 @@ def test_an_operation_is_its_einsum():
             want = output.project(torch.einsum(op.einsum, *operands))
             torch.testing.assert_close(op(*x.values()), want, atol=1e-10, rtol=1e-10)
             assert op.order == sum(degrees) and op.degrees == degrees
+
+
+def test_an_operation_is_a_diagram_on_the_outer_product():
+    """The algebra of diagrams, made by others, gives the same maps; without symmetry, as many as it lists."""
+    generator = torch.Generator().manual_seed(0)
+    for group in (SO(3), O(3), SO(2)):
+        for inputs, output, degrees in CASES[:10]:
+            x = [s.random((), group.n, generator) for s in inputs]
+            factors = [t for t, d in zip(x, degrees, strict=True) for _ in range(d)]
+            product = functools.reduce(lambda s, t: torch.tensordot(s, t, 0), factors)
+            for op in equivariant_operations(inputs, output, degrees, group)[:6]:
+                assert op.graph.slots == tuple(
+                    s for s, d in zip(inputs, degrees, strict=True) for _ in range(d)
+                )
+                want = output.project(op.diagram.apply(product[None], group)[0])
+                torch.testing.assert_close(op(*x), want, atol=1e-10, rtol=1e-10)
+    for k, l in ((2, 2), (3, 1), (4, 2), (3, 3)):
+        one = TensorSpec(k, name="x")
+        assert len(networks([one], TensorSpec(l), 3, epsilon=False)) == len(diagrams(O(3), k, l, "spanning"))
+        assert len(equivariant_operations([one], TensorSpec(l), group=SO(3))) == dim_hom(SO(3), k, l)
+        listed = equivariant_operations([one], TensorSpec(l), group=SO(3), independent=False)
+        assert len(listed) == len(diagrams(SO(3), k, l, "spanning"))
 
 
 def test_what_is_dropped_vanishes():

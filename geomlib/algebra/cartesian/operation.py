@@ -8,6 +8,7 @@ import string
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,6 +16,7 @@ from torch import Tensor
 from geomlib.algebra.cartesian.drawing import draw
 from geomlib.algebra.cartesian.networks import Network
 from geomlib.algebra.cartesian.spec import TensorSpec
+from geomlib.algebra.diagrams import Diagram
 from geomlib.errors import InvalidInput
 
 __all__ = ["Plan", "TensorOp", "evaluate"]
@@ -54,6 +56,14 @@ class TensorOp:
     def degrees(self) -> tuple[int, ...]:
         """How often each of the inputs enters."""
         return tuple(self.graph.slots.count(spec) for spec in self.inputs)
+
+    @property
+    def diagram(self) -> Diagram:
+        """The linear map on the outer product of all factors that the network is: a Brauer or Brauer-Grood diagram."""
+        legs, graph = len(self.graph.owners), self.graph
+        kind: list[Any] = ["H", list(graph.free)] if graph.free else ["E"]
+        label = [*kind, [list(pair) for pair in graph.pairs]]
+        return Diagram.from_label(label, legs - graph.output.rank, graph.output.rank)
 
     @cached_property
     def labels(self) -> tuple[str, ...]:
