@@ -19,7 +19,10 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 @pytest.fixture(autouse=True)
 def _seeded() -> None:
     """Every test starts from the same random state, whatever ran before it."""
-    torch.manual_seed(0)
+    if torch.cuda.is_available():
+        torch.manual_seed(0)
+    else:  # without cards the other half a millisecond notes down who asked
+        torch.default_generator.manual_seed(0)
     np.random.seed(0)  # noqa: NPY002 - third-party code draws from the global state
 
 
