@@ -102,16 +102,6 @@ class DiagramMaps:
             squares = ((self.rows @ gram(self.diagrams, self.group)) * self.rows).sum(1)
         return torch.where(squares > 0, squares, torch.ones_like(squares)).rsqrt()
 
-    @lru_cache(maxsize=64)  # noqa: B019 - the instances are kept by diagram_maps
-    def of_power(self, normalization: str, power: float) -> tuple[Plan, list[int]]:
-        """Return the plan and the numbers of the maps that are divided by this power of n."""
-        exponents = self.exponents(normalization) or ()
-        members = [p for p, e in enumerate(exponents) if e == power]
-        plan = self.plan
-        if self.rows is None:
-            plan = part_of(plan, plan.l, plan.k, [plan.diagrams[p] for p in members])
-        return plan, members
-
 
 def part_of(plan: Plan, l: int, k: int, listed: Sequence[Any]) -> Plan:
     """Return a plan for other diagrams of the same group."""

@@ -8,7 +8,7 @@ from torch import Tensor
 from geomlib.errors import InvalidInput
 from geomlib.kernels.diagrams import Plan
 from geomlib.layers._constants import Float64Buffers
-from geomlib.layers._diagram_maps import DiagramMaps
+from geomlib.layers._diagram_maps import DiagramMaps, part_of
 
 __all__ = ["NORMALIZATIONS", "DiagramWeights"]
 
@@ -49,6 +49,16 @@ class DiagramWeights(Float64Buffers):
         self.register_buffer("rows", maps.rows, persistent=False)
         self.register_buffer("exponents", table, persistent=False)
         self.register_buffer("factor", factor, persistent=False)
+        #: What is divided by each power: the plan, and in the buffers the numbers of the maps and their rows.
+        self.plans = [maps.plan] * len(self.powers)
+        for i, power in enumerate(self.powers if exponents is not None else ()):
+            members = [p for p, e in enumerate(exponents or ()) if e == power]
+            if maps.rows is None:
+                listed = [maps.plan.diagrams[p] for p in members]
+                self.plans[i] = part_of(maps.plan, maps.plan.l, maps.plan.k, listed)
+            else:
+                self.register_buffer(f"rows_{i}", maps.rows[members], persistent=False)
+            self.register_buffer(f"members_{i}", torch.tensor(members, dtype=torch.long), persistent=False)
 
     def forward(self, weight: Tensor, n: int) -> Tensor:  # (P, ...) -> (D, ...)
         """Return the weights of the plain diagrams on axes of length n."""
@@ -69,17 +79,13 @@ class DiagramWeights(Float64Buffers):
             )
         if self.exponents is None:
             return [(0.0, self.maps.plan, self._mixed(weight))]
-        return [
-            self._part(power, self.maps.of_power(self.normalization, power), weight) for power in self.powers
-        ]
-
-    def _part(
-        self, power: float, found: tuple[Plan, list[int]], weight: Tensor
-    ) -> tuple[float, Plan, Tensor]:
-        plan, members = found
-        if self.rows is None:
-            return power, plan, weight[members]
-        return power, plan, _combined(self.rows[members], weight[members])
+        found: list[tuple[float, Plan, Tensor]] = []
+        for i, (power, plan) in enumerate(zip(self.powers, self.plans, strict=True)):
+            part = weight.index_select(0, self.get_buffer(f"members_{i}"))
+            found.append(
+                (power, plan, part if self.rows is None else _combined(self.get_buffer(f"rows_{i}"), part))
+            )
+        return found
 
     def _mixed(self, weight: Tensor) -> Tensor:
         if self.rows is None:

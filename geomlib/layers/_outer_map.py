@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import string
 from dataclasses import dataclass
-from functools import lru_cache
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from geomlib.algebra.diagrams import Diagram
 from geomlib.kernels.diagrams import Plan, tensor_map
 from geomlib.layers._diagram_maps import part_of
 
-__all__ = ["outer_map"]
+__all__ = ["OuterMap"]
 
 #: Diagrams whose lower row is a contraction by itself; an epsilon or a sign ties it to the upper row.
 _CONTRACTED = ("partition", "brauer", "symplectic")
@@ -29,8 +28,10 @@ class _Stage:
     ]  # einsum without batch and channels, legs lowered by the form
     table: tuple[tuple[int, ...], ...]  # (upper, lower) -> number of the diagram, -1 for none
 
+    def __deepcopy__(self, memo: object) -> _Stage:
+        return self  # a constant
 
-@lru_cache(maxsize=128)
+
 def _stages(plan: Plan, k1: int) -> tuple[_Stage, ...]:
     by_count: dict[int, list[int]] = {}
     for number, d in enumerate(plan.diagrams):
@@ -84,47 +85,60 @@ def _contraction(d: Diagram, k1: int) -> tuple[str, tuple[int, ...]]:
     return f"{''.join(letters[:k1])},{''.join(letters[k1:])}->{out}", lowered
 
 
-def outer_map(
-    x: Tensor,  # (B, C, n, ..., n)
-    y: Tensor,  # (B, C, n, ..., n)
-    weights: Tensor,  # (D, C_out, C)
-    plan: Plan,
-    form: Tensor | None,  # (n, n)
-    n: int,
-    mask: Tensor | None = None,
-    backend: str = "auto",
-) -> Tensor:  # (B, C_out, n, ..., n)
+class OuterMap(nn.Module):
     r"""Return :math:`\sum_d (W_d \otimes M_d)(x_c \otimes y_c)`, channel by channel of x and y.
 
     Every lower row of the diagrams is one contraction of x with y. The outer product is written only where a diagram with an
-    epsilon or a sign needs it.
+    epsilon or a sign, or an orbit, needs it. Nothing is learned here.
 
     Args:
-        x: first factor, zero at masked nodes.
-        y: second factor.
-        weights: of the diagrams.
         plan: of maps whose inputs are the axes of x, then those of y.
-        form: that the group keeps, on inputs; None for the dot product.
-        n: length of an axis.
-        mask: nodes that are there.
+        k1: number of axes of x.
         backend: of the multiplication.
     """
-    if any(not isinstance(d, Diagram) or d.kind not in _CONTRACTED for d in plan.diagrams):
-        shape = (*x.shape, *y.shape[2:])
-        outer = (x.flatten(2)[..., :, None] * y.flatten(2)[..., None, :]).reshape(shape)
-        return tensor_map(outer, weights, plan, mask=mask, n=n, backend=backend)
-    out: Tensor | None = None
-    for stage in _stages(plan, x.dim() - 2):
-        parts = [_contract(x, y, spec, legs, form) for spec, legs in stage.contractions]
-        z = torch.stack(parts, dim=1).flatten(1, 2)  # (B, lower C, n, ..., n)
+
+    def __init__(self, plan: Plan, k1: int, backend: str) -> None:
+        super().__init__()
+        self.plan, self.backend = plan, backend
+        contracted = all(isinstance(d, Diagram) and d.kind in _CONTRACTED for d in plan.diagrams)
+        self.stages = _stages(plan, k1) if contracted else None
+        for i, stage in enumerate(self.stages or ()):
+            self.register_buffer(f"table_{i}", torch.tensor(stage.table, dtype=torch.long), persistent=False)
+
+    def forward(
+        self,
+        x: Tensor,  # (B, C, n, ..., n)
+        y: Tensor,  # (B, C, n, ..., n)
+        weights: Tensor,  # (D, C_out, C)
+        form: Tensor | None,  # (n, n)
+        n: int,
+        mask: Tensor | None = None,
+    ) -> Tensor:  # (B, C_out, n, ..., n)
+        """Return the map of the outer product.
+
+        Args:
+            x: first factor, zero at masked nodes.
+            y: second factor, likewise.
+            weights: of the diagrams.
+            form: that the group keeps, on inputs; None for the dot product.
+            n: length of an axis.
+            mask: nodes that are there.
+        """
+        if self.stages is None:
+            shape = (*x.shape, *y.shape[2:])
+            outer = (x.flatten(2)[..., :, None] * y.flatten(2)[..., None, :]).reshape(shape)
+            return tensor_map(outer, weights, self.plan, mask=mask, n=n, backend=self.backend)
         padded = torch.cat([weights, weights.new_zeros(1, *weights.shape[1:])])  # -1 is zero
-        numbers = torch.tensor(stage.table, device=weights.device)
-        w = padded[numbers].transpose(1, 2).flatten(2)  # (upper, C_out, lower C)
-        found = tensor_map(z, w, stage.plan, mask=mask, n=n, backend=backend)
-        out = found if out is None else out + found
-    if out is None:
-        raise ValueError("a plan without diagrams")
-    return out
+        parts: list[Tensor] = []
+        for i, stage in enumerate(self.stages):
+            rows = [_contract(x, y, spec, legs, form) for spec, legs in stage.contractions]
+            z = torch.stack(rows, dim=1).flatten(1, 2)  # (B, lower C, n, ..., n)
+            w = padded[self.get_buffer(f"table_{i}")].transpose(1, 2).flatten(2)  # (upper, C_out, lower C)
+            parts.append(tensor_map(z, w, stage.plan, mask=mask, n=n, backend=self.backend))
+        total = parts[0]
+        for part in parts[1:]:
+            total = total + part
+        return total
 
 
 def _contract(x: Tensor, y: Tensor, spec: str, legs: tuple[int, ...], form: Tensor | None) -> Tensor:

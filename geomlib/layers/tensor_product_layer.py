@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from geomlib.algebra.diagrams import TensorGroup
 from geomlib.algebra.symmetry import Symmetry
@@ -13,7 +13,7 @@ from geomlib.errors import InvalidInput
 from geomlib.kernels.autocast import full_precision
 from geomlib.kernels.diagrams import Plan
 from geomlib.layers._constants import Float64Buffers
-from geomlib.layers._outer_map import outer_map
+from geomlib.layers._outer_map import OuterMap
 from geomlib.layers._tensors import (
     checked_mask,
     checked_tensor,
@@ -83,6 +83,10 @@ class TensorProductLayer(Float64Buffers):
         self.linear = EquivariantLinear(group, k1 + k2, l, channels, out_channels, bias, **options)
         self.group, self.k1, self.k2, self.l, self.channels = self.linear.group, k1, k2, l, channels
         self.register_buffer("form", invariant_form(self.group), persistent=False)
+        maps = self.linear.maps
+        #: The plans that may be asked for: of all diagrams, and, with a mask, of those divided by one power of n.
+        self.plans = [maps.maps.plan, *(p for p in maps.plans if p is not maps.maps.plan)]
+        self.outer = nn.ModuleList(OuterMap(p, k1, self.linear.backend) for p in self.plans)
 
     @full_precision
     def forward(
@@ -121,7 +125,8 @@ class TensorProductLayer(Float64Buffers):
             x, y = kept(x, mask), kept(y, mask)
 
         def multiply(z: Tensor, weights: Tensor, plan: Plan) -> Tensor:
-            return outer_map(z, y, weights, plan, self.form, size, mask, self.linear.backend)
+            number = next(i for i, p in enumerate(self.plans) if p is plan)
+            return self.outer[number](z, y, weights, self.form, size, mask)
 
         return self.linear.evaluate(x, mask, size, multiply)
 
