@@ -50,6 +50,14 @@ def components(a: _Ints, b: _Ints) -> _Ints:  # (D, m), (E, m) -> (D, E)
     return found
 
 
+def _with_diagrams(group: str | TensorGroup) -> TensorGroup:
+    G = tensor_group(group)
+    G.size  # noqa: B018 - refuses S_n without a size
+    if G.kind in ("orbits", "product"):
+        raise InvalidInput(f"{G}: its maps are no diagrams; orbits are orthogonal as they are.")
+    return G
+
+
 def _strings(found: Sequence[Diagram], m: int) -> _Ints:
     return np.array([d.rgs for d in found], dtype=np.int64).reshape(len(found), m)
 
@@ -76,7 +84,7 @@ def gram_of(found: Sequence[Diagram], group: str | TensorGroup) -> Tensor:  # (D
     >>> gram_of(diagrams("O(3)", 2, 2), "O(3)").tolist()
     [[9.0, 3.0, 3.0], [3.0, 9.0, 3.0], [3.0, 3.0, 9.0]]
     """
-    G = tensor_group(group)
+    G = _with_diagrams(group)
     n, size = G.size, len(found)
     if len({(d.k, d.l) for d in found}) > 1:
         raise InvalidInput("gram_of: diagrams of different orders have no inner product.")
@@ -144,8 +152,7 @@ def gram(
     >>> gram("S_3", 1, 1).tolist()
     [[9.0, 3.0], [3.0, 3.0]]
     """
-    G = tensor_group(group)
-    G.size  # noqa: B018 - refuses S_n without a size
+    G = _with_diagrams(group)
     refuse(G, k, l, which, limit)
     return _gram(G, k, l, which).clone()
 
@@ -210,8 +217,7 @@ def orthonormal_transform(
     >>> torch.allclose(T @ G @ T.T, torch.eye(14, dtype=torch.float64))
     True
     """
-    G = tensor_group(group)
-    G.size  # noqa: B018 - refuses S_n without a size
+    G = _with_diagrams(group)
     refuse(G, k, l, which, limit)
     return _transform(G, k, l, which).clone()
 

@@ -283,10 +283,6 @@ _WRITTEN = re.compile(r"([A-Za-z]+)(?:_(\d+|n)|\(\s*(\w+)\s*(?:,\s*(\w+)\s*)?\))
 
 @lru_cache(maxsize=256)
 def _parsed(text: str) -> TensorGroup | None:
-    if text.strip().startswith(("Aut(", "Kron(")):
-        from geomlib.algebra.diagrams.orbit_groups import parse_orbit_group
-
-        return parse_orbit_group(text.strip())
     found = _WRITTEN.fullmatch(text.strip())
     if found is None or found[1] not in _FAMILIES:
         return None
@@ -307,7 +303,7 @@ def tensor_group(text: str | TensorGroup, n: int | None = None) -> TensorGroup:
 
     Args:
         text: ``"S_n"``, ``"S_5"``, ``"A_5"``, ``"B(3)"``, ``"O(3)"``, ``"SO(3)"``, ``"Sp(4)"``, ``"Sp(4,block)"``,
-            ``"O(1,3)"``.
+            ``"O(1,3)"``; ``"Aut(4; 0-1, 1-2)"`` and ``"Kron(S_3, O(2))"`` as `geomlib.algebra.groups` writes them.
         n: dimension, where the text names none (``"S_n"``, ``"A_n"``, ``"O(n)"``).
 
     Raises:
@@ -324,6 +320,10 @@ def tensor_group(text: str | TensorGroup, n: int | None = None) -> TensorGroup:
     if n is not None:
         plain = re.sub(r"^(\w+)_n$", rf"\1_{n}", re.sub(r"^(\w+)\(n\b", rf"\1({n}", plain))
     found = _parsed(plain)
+    if found is None and plain.startswith(("Aut(", "Kron(")):
+        from geomlib.algebra.diagrams.orbit_groups import parse_orbit_group
+
+        found = parse_orbit_group(plain)
     if found is None:
         hint = " Give n as well." if re.search(r"[(_]n\b", plain) else closest(plain, _EXAMPLES)
         raise InvalidInput(

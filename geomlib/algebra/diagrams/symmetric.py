@@ -76,6 +76,8 @@ def symmetric_transform(
     [4, 9, 16, 31]
     """
     G = tensor_group(group)
+    if G.kind in ("orbits", "product"):
+        raise InvalidInput(f"symmetric_transform: the maps of {G} are no diagrams.")
     diagrams(G, k, l, which, limit=limit)  # refuses what is too large
     return _transform(G, k, l, bool(inputs), bool(outputs), which, limit).clone()
 
