@@ -23,7 +23,7 @@ from geomlib.verify.values import outputs_of
 __all__ = ["LayerSuite"]
 
 _IRREP = re.compile(r"\d[eo]\b")
-_GROUP = re.compile(r"\b(S?O|S?E|T|[SG]L|Sp|U|SU|Pin|Spin)\(\d|\bS_n\b|\bA_n\b")
+_GROUP = re.compile(r"\b(S?O|S?E|T|[SG]L|Sp|U|SU|Pin|Spin|B|Aut)\(\d|\bKron\(|\bS_n\b|\bA_n\b")
 _FLOATS = (torch.float32, torch.float64)
 
 

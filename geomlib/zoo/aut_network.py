@@ -121,12 +121,19 @@ class AutNetwork(nn.Module):
     @classmethod
     def example(cls, generator: torch.Generator) -> tuple[AutNetwork, dict[str, Any]]:
         """Return a small instance and three samples."""
-        model = cls([(0, 1), (0, 2), (0, 3), (3, 4)], 5, features=2, channels=4, pair_channels=2)
+        # Every node moves: a cycle of six with one pair of opposite nodes joined.
+        model = cls(
+            [(0, 1), (1, 2), (2, 3), (3, 4), (4, 5), (5, 0), (0, 3)],
+            6,
+            features=2,
+            channels=4,
+            pair_channels=2,
+        )
         with torch.no_grad():
             for name, p in model.named_parameters():
                 if name.endswith("bias"):
                     p.normal_(generator=generator)
-        return model, {"x": torch.randn(3, 2, 5, generator=generator)}
+        return model, {"x": torch.randn(3, 2, 6, generator=generator)}
 
     def extra_repr(self) -> str:
         """Return the group and the number of weights."""
