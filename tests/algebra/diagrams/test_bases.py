@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
+from math import comb, factorial
 
 import pytest
 import torch
@@ -66,11 +67,14 @@ def test_numbers_of_the_specification():
 
 
 def test_large_dimensions_are_exact():
-    """Sp(2) = SL(2) has Catalan numbers; O(2) central binomials halved; the sum of squares of tableaux is m!."""
-    from math import comb, factorial
+    """Catalan numbers for Sp(2), their determinant for Sp(4), binomials for SO(2); squares of tableaux sum to m!."""
+
+    def catalan(r: int) -> int:
+        return comb(2 * r, r) // (r + 1)
 
     for r in (5, 20, 35):
-        assert dim_hom(Sp(2), r, r) == comb(2 * r, r) // (r + 1)
+        assert dim_hom(Sp(2), r, r) == catalan(r)
+        assert dim_hom(Sp(4), r, r) == catalan(r) * catalan(r + 2) - catalan(r + 1) ** 2
         assert dim_hom(SO(2), r, r) == comb(2 * r, r)
         assert dim_hom(O(2), r, r) == comb(2 * r, r) // 2
     shapes = {tuple(sorted(s, reverse=True)) for s in itertools.product(range(8), repeat=7) if sum(s) == 7}
