@@ -107,7 +107,10 @@ def _declared_group_is_exact(name: str, backend: str, *, stress: bool) -> None:
     with use_backend(backend):
         report = check(module, trials=trials, stress=stress).raise_if_failed()
     types = declared.input_types().values()
-    tested = (any(t.moves for t in types), any(t.scope == "node" or t.kind in ("index", "perm") for t in types))
+    tested = (
+        any(t.moves for t in types),
+        any(t.scope == "node" or t.kind in ("index", "perm") for t in types),
+    )
     names = declared.group.split("*")
     factors = zip(names, tested[-len(names) :], strict=True)  # templates know S_n alone
     silent = tuple(
@@ -131,7 +134,11 @@ def _declared_group_is_exact(name: str, backend: str, *, stress: bool) -> None:
 @everything
 def test_a_broken_copy_is_caught(name: str) -> None:
     module, inputs, _ = EVERYTHING[name].build()
-    assert check(mutant(module, inputs), trials=4, stress=False).verdict == "BROKEN"
+    broken = mutant(module, inputs)
+    if (
+        check(broken, trials=4, stress=False).verdict != "BROKEN"
+    ):  # some faults show in another order of edges only
+        assert check(broken, trials=4).verdict == "BROKEN"
 
 
 @pytest.mark.parametrize("target", ["layers.TensorInteraction", "zoo.tensornet"])
