@@ -135,10 +135,9 @@ def _declared_group_is_exact(name: str, backend: str, *, stress: bool) -> None:
 def test_a_broken_copy_is_caught(name: str) -> None:
     module, inputs, _ = EVERYTHING[name].build()
     broken = mutant(module, inputs)
-    if (
-        check(broken, trials=4, stress=False).verdict != "BROKEN"
-    ):  # some faults show in another order of edges only
-        assert check(broken, trials=4).verdict == "BROKEN"
+    seen = check(broken, trials=4, stress=False).verdict == "BROKEN"
+    # Some faults show in another order of edges only.
+    assert seen or check(broken, trials=4).verdict == "BROKEN"
 
 
 @pytest.mark.parametrize("target", ["layers.TensorInteraction", "zoo.tensornet"])
