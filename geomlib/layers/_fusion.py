@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from geomlib.algebra.diagrams import Diagram
-from geomlib.algebra.diagrams.combinations import compose_terms
+from geomlib.algebra.diagrams.orbit_category import compose_maps
 from geomlib.errors import InvalidInput
 from geomlib.kernels.diagrams import Plan, tensor_plan
 from geomlib.layers._diagram_rows import gram
@@ -77,11 +76,7 @@ def _composed(upper: tuple[Any, Tensor], lower: tuple[Any, Tensor], plan: Plan) 
 
 
 def _product(second: Any, first: Any, group: Any) -> dict[Any, float]:
-    if not isinstance(second, Diagram):
-        raise InvalidInput(
-            f"fuse: {group} has orbits, not diagrams; orbits are not composed. Call both layers."
-        )
-    return {d: float(c) for d, c in compose_terms(second, first, group).items()}
+    return {d: float(c) for d, c in compose_maps(second, first, group).items()}
 
 
 @torch.no_grad()

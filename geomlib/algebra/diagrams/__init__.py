@@ -21,6 +21,7 @@ from geomlib.algebra.diagrams.dimensions import dim_hom, spanning_size
 from geomlib.algebra.diagrams.gram import condition_number, exact_rank, gram, orthonormal_transform
 from geomlib.algebra.diagrams.groups import SO, A, B, Lorentz, O, S, Sp, TensorGroup, tensor_group
 from geomlib.algebra.diagrams.moebius import orbit_diagrams, orbit_transform
+from geomlib.algebra.diagrams.orbit_category import compose_maps
 from geomlib.algebra.diagrams.orbit_groups import AutGraph, PermGroup, Product, Wreath
 from geomlib.algebra.diagrams.orbits import Orbits, count_orbits, orbits
 from geomlib.algebra.diagrams.symmetric import symmetric_transform
@@ -45,6 +46,7 @@ __all__ = [
     "apply_homomorphisms",
     "bilabelled_graphs",
     "compose",
+    "compose_maps",
     "compose_terms",
     "condition_number",
     "count_orbits",

@@ -101,7 +101,7 @@ def test_only_one_dense_weight_is_made() -> None:
     assert sizes == [12**4]
 
 
-@pytest.mark.parametrize("group", [STAR, Product(STAR, STAR)], ids=str)
+@pytest.mark.parametrize("group", [STAR, Product(STAR, SO(2))], ids=str)
 def test_compiles_in_one_graph_and_vmaps(group) -> None:
     plan = tensor_plan(group, 1, 1)
     x, w = drawn(plan)
