@@ -135,7 +135,36 @@ def neo_hooke(result: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def aut_graph(result: dict[str, Any]) -> dict[str, Any]:
+    """Return the card's entry for coupled oscillators beside four baselines."""
+    about, rows = result["about"], result["rows"]
+    numbers: dict[str, Any] = {}
+    for name in dict.fromkeys(row["model"] for row in rows):
+        own = [row for row in rows if row["model"] == name]
+        tests = [row["test"] for row in own]
+        numbers[name] = {
+            "mse_mean": sum(tests) / len(tests),
+            "mse_worst": max(tests),
+            "parameters": own[0]["parameters"],
+            "cpu_seconds": max(row["cpu seconds"] for row in own),
+        }
+    trivial = [row["trivial"] for row in rows]
+    numbers["trivial"] = {"mse_mean": sum(trivial) / len(trivial)}
+    return {
+        "title": "aut_graph, beside four baselines trained alike",
+        "data": "aut_graph",
+        "split": f"train {about['samples']}, val 500, test 2000; best step and best of two rates by validation",
+        "seeds": sorted({row["seed"] for row in rows}),
+        "budget": f"{about['steps']} steps of batch {about['batch']}, one thread, {about['machine']}, shared with other work",
+        "numbers": numbers,
+        "reading": "orbits: this model, all 14 maps of Aut(G). powers: powers of the adjacency matrix and ones, 6 of the "
+        "14, in the same arrangement. permutations: S_10, 2 maps. mlp, moved: an MLP that sees random "
+        "automorphisms of every batch.",
+    }
+
+
 ENTRIES: dict[str, tuple[str, Callable[[dict[str, Any]], dict[str, Any]]]] = {
+    "aut_graph_cpu.json": ("aut_network", aut_graph),
     "ethanol_cpu.json": ("tensornet", ethanol),
     "rmd17_ethanol_cpu.json": ("tensornet", rmd17_ethanol),
     "neo_hooke_cpu.json": ("tensor_basis", neo_hooke),
