@@ -15,7 +15,7 @@ import math
 from collections.abc import Callable, Sequence
 from functools import reduce
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -77,13 +77,10 @@ class Dense(nn.Module):
             return x / torch.repeat_interleave(norms, torch.tensor(alg.grade_sizes), -1)
         if isinstance(m, CEMLP):
             for block in m.layers:
-                x = self.run(block[2], self.run(block[1], self.run(block[0], x)))
+                linear, gate, product, norm = cast(Any, block)
+                x = self.run(product, self.run(gate, self.run(linear, x)))
                 q = reduce(torch.add, self.squares(alg, x))
-                x = (
-                    block[3].a[..., None]
-                    * x
-                    / (((q.square() + 1e-16) ** 0.25).mean(-1)[:, None, None] + 1e-6)
-                )
+                x = norm.a[..., None] * x / (((q.square() + 1e-16) ** 0.25).mean(-1)[:, None, None] + 1e-6)
             return x
         y = self.run(m.normalization, self.run(m.linear_right, x))
         equation = "bci,ocijk,bck->boj" if isinstance(m, MVGeometricProductFC) else "bci,cijk,bck->bcj"

@@ -20,6 +20,7 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,8 @@ class DenseHull(DenseNBody):
                 embedding.get_submodule(str(len(simplices) - 1)),
                 itertools.permutations(simplices),
             )
-            parts.append(sum(self.run(network, torch.cat([x[v] for v in order], 1)) for order in orders))
+            each = (self.run(network, torch.cat([x[v] for v in order], 1)) for order in orders)
+            parts.append(reduce(torch.add, each))
         h = torch.cat(parts)
         kinds = torch.repeat_interleave(
             torch.eye(3, dtype=pos.dtype), torch.tensor([len(p) for p in parts]), 0

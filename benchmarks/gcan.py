@@ -66,7 +66,7 @@ class DenseGNN(nn.Module):
 
     def __init__(self, model: GCAGNN) -> None:
         super().__init__()
-        self.model = dense_linears(model)
+        self.model: Any = dense_linears(model)
 
     def forward(self, pos: Tensor) -> Tensor:
         """Return what the model returns."""
