@@ -22,6 +22,18 @@ TASK_PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "steps": 2000, "batch_size": 32, "lr": 4e-3, "warmup": 60, "weight_decay": 1e-4, "val_size": 500, "val_every": 5,
         },
     },
+    "double_spring_pendulum": {
+        "hamiltonian_tensor_net": {
+            "steps": 600, "batch_size": 100, "lr": 5e-3, "warmup": 30, "val_every": 5, "clip": 1.0,
+            "model": {"channels": 8, "hidden": 32},
+        },
+    },
+    "gaussian_states": {
+        "equivariant_tensor_net": {
+            "steps": 1500, "batch_size": 200, "lr": 3e-3, "warmup": 50, "weight_decay": 1e-4, "val_every": 10, "clip": 1.0,
+            "model": {"group": "Sp(4)", "vectors": 0, "matrices": 1, "channels": 16, "hidden": 64},
+        },
+    },
     "gravity_nbody": {
         "cgenn_nbody": {"steps": 1200, "batch_size": 32, "lr": 3e-3, "warmup": 60, "val_size": 500},
     },
@@ -41,6 +53,14 @@ TASK_PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "ppgn": {
             "steps": 500, "batch_size": 32, "lr": 1e-3, "warmup": 30, "weight_decay": 1e-4,
             "model": {"features": 2, "classes": 2, "channels": 8, "normalization": "sum"},
+        },
+    },
+    "inertia": {
+        "equivariant_tensor_net": {
+            "steps": 4000, "batch_size": 200, "lr": 1e-2, "warmup": 50, "weight_decay": 0.5, "val_every": 10, "clip": 1.0,
+            "model": {
+                "scalars": 5, "vectors": 5, "order": 2, "channels": 16, "hidden": 32, "blocks": 1, "scale": 5.1,
+            },
         },
     },
     "motion": {
@@ -95,6 +115,33 @@ TASK_PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "ppgn": {
             "steps": 1000, "batch_size": 8, "lr": 3e-3, "warmup": 30, "weight_decay": 1e-4, "eval_batch_size": 8,
             "model": {"features": 3, "classes": 2, "channels": 8},
+        },
+    },
+    "o5_synthetic": {
+        "equivariant_tensor_net": {
+            "steps": 1500, "batch_size": 200, "lr": 3e-3, "warmup": 50, "weight_decay": 1e-4, "val_every": 10, "clip": 1.0,
+            "model": {"group": "O(5)", "vectors": 2, "channels": 24, "highest": 1, "hidden": 64},
+        },
+    },
+    "particle_interaction": {
+        "equivariant_tensor_net": {
+            "steps": 1500, "batch_size": 200, "lr": 3e-3, "warmup": 50, "weight_decay": 1e-4, "val_every": 10, "clip": 1.0,
+            "model": {"group": "O(1,3)", "vectors": 4, "channels": 24, "highest": 1, "hidden": 64},
+        },
+    },
+    "path_signature": {
+        "equivariant_tensor_net": {
+            "steps": 2000, "batch_size": 200, "lr": 5e-3, "warmup": 50, "weight_decay": 0.1, "val_every": 10, "clip": 1.0,
+            "model": {"vectors": 10, "order": 2, "channels": 16, "hidden": 32, "blocks": 1, "scale": 4.4},
+        },
+    },
+    "poisson_brackets": {
+        "equivariant_tensor_net": {
+            "steps": 600, "batch_size": 200, "lr": 1e-2, "warmup": 50, "val_every": 10, "clip": 1.0,
+            "model": {
+                "group": "Sp(4)", "vectors": 0, "matrices": 2, "order": 2, "channels": 8, "hidden": 32, "blocks": 1,
+                "scale": 3.9,
+            },
         },
     },
     "shallow_water": {
