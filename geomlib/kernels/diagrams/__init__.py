@@ -15,14 +15,14 @@ from geomlib.algebra.diagrams.orbit_groups import Product
 from geomlib.algebra.types import closest
 from geomlib.errors import InvalidInput
 from geomlib.kernels.autocast import no_autocast
-from geomlib.kernels.diagrams.cost import best_backend
+from geomlib.kernels.diagrams.cost import best_backend, loops_pay
 from geomlib.kernels.diagrams.function import differentiable_map
 from geomlib.kernels.diagrams.grouped import grouped_map
 from geomlib.kernels.diagrams.orbits import orbit_map, product_map
 from geomlib.kernels.diagrams.per_diagram import per_diagram_map
 from geomlib.kernels.diagrams.plan import Plan, tensor_plan
 from geomlib.kernels.diagrams.reference import dense_map
-from geomlib.kernels.dispatch import traced, transformed
+from geomlib.kernels.dispatch import choose, traced, transformed
 
 __all__ = ["BACKENDS", "Plan", "tensor_map", "tensor_plan"]
 
@@ -116,8 +116,10 @@ def _grouped(x: Tensor, weights: Tensor, plan: Plan, n: int) -> Tensor:
     last = x.movedim(1, -1).contiguous()
     # Tracers and transforms see the operations themselves; they are differentiable, only not as sparing.
     plain = traced(x, weights) or transformed() or forward_ad._current_level >= 0
-    y = (grouped_map if plain else differentiable_map)(last, weights, plan, n)
-    return y.movedim(-1, 1)
+    if plain:
+        return grouped_map(last, weights, plan, n).movedim(-1, 1)
+    served = choose("tensor_map", (last, weights), loops_pay=lambda: loops_pay(plan, last, weights, n))
+    return differentiable_map(last, weights, plan, n, loops=served == "cpu").movedim(-1, 1)
 
 
 def _masked(x: Tensor, mask: Tensor, order: int) -> Tensor:

@@ -22,63 +22,97 @@ __all__ = ["differentiable_map"]
 Maybe = Tensor | None
 
 
-def differentiable_map(x: Tensor, weights: Tensor, plan: Plan, n: int) -> Tensor:
-    """Return the map of (B, n, .., n, C_in), with derivatives of any order in reverse mode."""
+def differentiable_map(x: Tensor, weights: Tensor, plan: Plan, n: int, *, loops: bool = False) -> Tensor:
+    """Return the map of (B, n, .., n, C_in), with derivatives of any order in reverse mode.
+
+    Args:
+        x: features.
+        weights: one matrix for each diagram.
+        plan: the diagrams.
+        n: length of an axis.
+        loops: contract and embed in compiled loops.
+    """
     if torch.is_grad_enabled() and (x.requires_grad or weights.requires_grad):
-        return _Map.apply(plan, n, x, weights)
+        return _Map.apply(plan, n, loops, x, weights)
+    return _value(plan, n, loops, x, weights)
+
+
+def _value(plan: Plan, n: int, loops: bool, x: Tensor, weights: Tensor) -> Tensor:
+    if loops:
+        from geomlib.kernels.diagrams.loops import looped_map
+
+        return looped_map(x, weights, plan, n)
     return grouped_map(x, weights, plan, n, sparing=True)
+
+
+def _slopes(
+    plan: Plan, n: int, loops: bool, needs: tuple[bool, bool], g: Tensor, x: Tensor, weights: Tensor
+) -> tuple[Maybe, Maybe]:
+    if loops:
+        from geomlib.kernels.diagrams.loops import looped_gradients
+
+        return looped_gradients(g, x, weights, plan, n, needs)
+    return grouped_gradients(g, x, weights, plan, n, needs)
 
 
 class _Map(Function):
     @staticmethod
-    def forward(ctx: Any, plan: Plan, n: int, x: Tensor, weights: Tensor) -> Tensor:
-        ctx.call = plan, n
+    def forward(ctx: Any, plan: Plan, n: int, loops: bool, x: Tensor, weights: Tensor) -> Tensor:
+        ctx.call = plan, n, loops
         ctx.save_for_backward(x, weights)
-        return grouped_map(x, weights, plan, n, sparing=True)
+        return _value(plan, n, loops, x, weights)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
         x, weights = ctx.saved_tensors
-        needs = ctx.needs_input_grad[2], ctx.needs_input_grad[3] and not parameters_skipped()
-        return None, None, *_gradients(*ctx.call, needs, grad, x, weights)
+        plan, n, loops = ctx.call
+        needs = ctx.needs_input_grad[3], ctx.needs_input_grad[4] and not parameters_skipped()
+        return None, None, None, *_gradients(plan, n, loops, needs, grad, x, weights)
 
 
 def _gradients(
-    plan: Plan, n: int, needs: tuple[bool, bool], g: Tensor, x: Tensor, weights: Tensor
+    plan: Plan, n: int, loops: bool, needs: tuple[bool, bool], g: Tensor, x: Tensor, weights: Tensor
 ) -> tuple[Maybe, Maybe]:
     if not any(needs):
         return None, None
     with no_autocast(g.device.type):  # a backward pass may run inside autocast
         g = g.contiguous()
         if torch.is_grad_enabled():
-            return _Gradients.apply(plan, n, needs, g, x, weights)
-        return grouped_gradients(g, x, weights, plan, n, needs)
+            return _Gradients.apply(plan, n, loops, needs, g, x, weights)
+        return _slopes(plan, n, loops, needs, g, x, weights)
 
 
 class _Gradients(Function):
     @staticmethod
     def forward(
-        ctx: Any, plan: Plan, n: int, needs: tuple[bool, bool], g: Tensor, x: Tensor, weights: Tensor
+        ctx: Any,
+        plan: Plan,
+        n: int,
+        loops: bool,
+        needs: tuple[bool, bool],
+        g: Tensor,
+        x: Tensor,
+        weights: Tensor,
     ) -> tuple[Maybe, Maybe]:
-        ctx.call = plan, n
+        ctx.call = plan, n, loops
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(g, x, weights)
-        return grouped_gradients(g, x, weights, plan, n, needs)
+        return _slopes(plan, n, loops, needs, g, x, weights)
 
     @staticmethod
     def backward(ctx: Any, tx: Maybe, tw: Maybe) -> tuple[Any, ...]:
         # <tx, dF/dx> + <tw, dF/dW> for F = <g, y(x, W)>: derivatives of <g, y(tx, W)> + <g, y(x, tw)>.
         g, x, weights = ctx.saved_tensors
-        plan, n = ctx.call
-        to_g, to_x, to_w = ctx.needs_input_grad[3:]
+        plan, n, loops = ctx.call
+        to_g, to_x, to_w = ctx.needs_input_grad[4:]
         gg = gx = gw = None
         with no_autocast(g.device.type):
             if tx is not None:
                 tx = tx.contiguous()
-                gg = differentiable_map(tx, weights, plan, n) if to_g else None
-                _, gw = _gradients(plan, n, (False, to_w), g, tx, weights)
+                gg = differentiable_map(tx, weights, plan, n, loops=loops) if to_g else None
+                _, gw = _gradients(plan, n, loops, (False, to_w), g, tx, weights)
             if tw is not None:
-                other = differentiable_map(x, tw, plan, n) if to_g else None
+                other = differentiable_map(x, tw, plan, n, loops=loops) if to_g else None
                 gg = other if gg is None else gg if other is None else gg + other
-                gx, _ = _gradients(plan, n, (to_x, False), g, x, tw)
-        return None, None, None, gg, gx, gw
+                gx, _ = _gradients(plan, n, loops, (to_x, False), g, x, tw)
+        return None, None, None, None, gg, gx, gw

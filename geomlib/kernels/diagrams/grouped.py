@@ -17,7 +17,7 @@ from geomlib.kernels.diagrams.stages import Stage
 from geomlib.kernels.diagrams.views import Form, merge_axes, summed, summed_into
 from geomlib.kernels.diagrams.waist import Side
 
-__all__ = ["contract", "embed", "grouped_gradients", "grouped_map"]
+__all__ = ["contract", "embed", "grouped_gradients", "grouped_map", "stage_gradients", "stage_weights"]
 
 
 def contract(side: Side, x: Tensor, form: Form) -> list[list[Tensor]]:
@@ -96,7 +96,7 @@ def embed(
     return sums.held[0]
 
 
-def _weights(stage: Stage, weights: Tensor) -> Tensor:  # (D, C_out, C_in) -> (T, S, B, C_out, C_in)
+def stage_weights(stage: Stage, weights: Tensor) -> Tensor:  # (D, C_out, C_in) -> (T, S, B, C_out, C_in)
     """Return the weights of a stage by types, zero where there is no diagram."""
     if stage.start is not None:
         chosen = weights.narrow(0, stage.start, stage.places)
@@ -109,8 +109,8 @@ def _weights(stage: Stage, weights: Tensor) -> Tensor:  # (D, C_out, C_in) -> (T
     return chosen.reshape(stage.top, len(stage.sigmas), stage.bottom, *weights.shape[1:])
 
 
-def _of_diagrams(plan: Plan, parts: Sequence[Tensor], like: Tensor) -> Tensor:
-    """Return the gradients of the weights in the order of the diagrams, the transposed of :func:`_weights`."""
+def stage_gradients(plan: Plan, parts: Sequence[Tensor], like: Tensor) -> Tensor:
+    """Return the gradients of the weights in the order of the diagrams, the transposed of :func:`stage_weights`."""
     whole = torch.zeros_like(like, memory_format=torch.contiguous_format)
     for stage, part in zip(plan.grouped[0], parts, strict=True):
         rows = part.reshape(stage.places, *part.shape[3:])
@@ -158,13 +158,13 @@ def grouped_map(x: Tensor, weights: Tensor, plan: Plan, n: int, *, sparing: bool
             parts.append(None)
             continue
         found = mix(
-            _weights(stage, weights), stage.sigmas, _with_epsilon(stage, zs[i], False), sparing=sparing
+            stage_weights(stage, weights), stage.sigmas, _with_epsilon(stage, zs[i], False), sparing=sparing
         )
         parts.append(_with_epsilon(stage, found, True))
     y = embed(top, parts, forms.top, shape)
     if last >= 0:
         stage = stages[last]
-        (y,) = mix(_weights(stage, weights), stage.sigmas, zs[last], y, sparing=sparing)
+        (y,) = mix(stage_weights(stage, weights), stage.sigmas, zs[last], y, sparing=sparing)
     return _whole(y, plan.l, shape, x)
 
 
@@ -196,7 +196,7 @@ def grouped_gradients(
         below = None if zs is None else _with_epsilon(stage, zs[i], False)
         us = _with_epsilon(stage, gus[i], True, True)
         found, part = mix_gradients(
-            _weights(stage, weights), stage.sigmas, us, below, into, features=needs[0]
+            stage_weights(stage, weights), stage.sigmas, us, below, into, features=needs[0]
         )
         if part is not None:
             of_weights[i] = part
@@ -211,5 +211,5 @@ def grouped_gradients(
         gx = None if found is None else found[0]
     return (
         _whole(gx, plan.k, shape, g) if needs[0] else None,
-        _of_diagrams(plan, of_weights, weights) if needs[1] else None,
+        stage_gradients(plan, of_weights, weights) if needs[1] else None,
     )

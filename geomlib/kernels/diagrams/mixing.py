@@ -16,7 +16,7 @@ __all__ = ["Sigmas", "inverses", "mix", "mix_gradients"]
 Sigmas = tuple[tuple[int, ...], ...]
 
 #: Numbers in one piece of permuted copies, and from how many on there is more than one piece.
-_PIECE, _LARGE = 2**17, 2**19
+_PIECE, _LARGE = 2**18, 2**19
 
 
 def inverses(sigmas: Sigmas) -> Sigmas:
@@ -48,26 +48,26 @@ def _rows(columns: Sequence[Tensor]) -> Tensor:  # (N n .. n, columns C)
     return x.reshape(-1, x.shape[-1])
 
 
-def _pieces(columns: Sequence[Tensor], others: Sequence[Tensor]) -> Iterator[tuple[int, Tensor, Tensor]]:
+def _pieces(columns: Sequence[Tensor], others: Sequence[Tensor] = ()) -> Iterator[tuple[int, Tensor, Tensor]]:
     """Return parts of the rows of two lists of columns, and where each part begins."""
     first = columns[0]
     batch, width = first.shape[0], len(columns) * first.shape[-1]
-    each = first.numel() // (first.shape[-1] * batch) if batch else 0  # rows of one sample
+    each = first.shape[1:-1].numel()  # rows of one sample
+    both = [*columns, *others]
     if first.dim() < 3 or batch * each * width < _LARGE:
-        yield 0, _rows(columns), _rows(others)
-        return
-    many = _PIECE // (each * width)
-    if many:
-        for b in range(0, batch, many):
-            part = slice(b, min(b + many, batch))
-            yield b * each, _rows([c[part] for c in columns]), _rows([c[part] for c in others])
-        return
-    n, line = first.shape[1], each // first.shape[1]
-    step = max(1, _PIECE // (line * width))
-    for b in range(batch):
-        for i in range(0, n, step):
-            at = slice(i, min(i + step, n))
-            yield b * each + i * line, _rows([c[b, at] for c in columns]), _rows([c[b, at] for c in others])
+        samples, parts = [0], [[(c,) for c in both]]
+    elif each * width <= _PIECE:
+        samples, parts = [0], [[c.split(_PIECE // (each * width)) for c in both]]
+    else:
+        step = max(1, _PIECE * first.shape[1] // (each * width))
+        samples = range(batch)
+        parts = ([c.select(0, b).split(step) for c in both] for b in samples)
+    for b, lists in zip(samples, parts, strict=True):
+        start = b * each
+        for piece in zip(*lists, strict=True):
+            rows = _rows(piece[: len(columns)])
+            yield start, rows, _rows(piece[len(columns) :]) if others else rows
+            start += len(rows)
 
 
 def _each(t: Tensor, axis: int) -> list[Tensor]:
@@ -118,7 +118,7 @@ def mix(
             v = rows @ matrix if held is None else held + rows @ matrix
         else:
             v = zs[0].new_empty(shape.numel(), tops * c_out) if held is None else held
-            for start, rows, _ in _pieces(columns, columns[:1]):
+            for start, rows, _ in _pieces(columns):
                 part = v[start : start + len(rows)]
                 if held is None:
                     torch.mm(rows, matrix, out=part)

@@ -32,6 +32,7 @@ class Stage:
         diagram: ``numbers`` as a tensor.
         signs: of each diagram, None if all are positive.
         epsilon: the sum of the core, and its transposed.
+        rows: the top types and the bottom types.
     """
 
     order: int
@@ -45,6 +46,7 @@ class Stage:
     diagram: Constant
     signs: Constant | None
     epsilon: tuple[Epsilon, Epsilon] | None
+    rows: tuple[tuple[Row, ...], tuple[Row, ...]]
 
     @property
     def places(self) -> int:
@@ -96,9 +98,8 @@ def stages_of(
             Constant(torch.tensor(signs, dtype=torch.float64)[:, None, None]) if min(signs) < 0 else None
         )
         epsilon = None if core is None else (Epsilon(core), Epsilon(*core.turned))
-        stages.append(
-            Stage(order, core, sigmas, len(top), len(bottom), numbers, start, places, which, factors, epsilon)
-        )
+        counts = order, core, sigmas, len(top), len(bottom), numbers, start
+        stages.append(Stage(*counts, places, which, factors, epsilon, (tuple(top), tuple(bottom))))
         tops.append(top)
         bottoms.append(bottom)
     return tuple(stages), side_of(k, bottoms), side_of(l, tops)
