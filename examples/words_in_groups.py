@@ -152,13 +152,14 @@ class WordNetwork(nn.Module):
     def __init__(self, order: int, width: int, activation: str) -> None:
         """Draw the weights as nn.Linear does."""
         super().__init__()
-        self.first, self.second = nn.Linear(2 * order, width), nn.Linear(width, order)
+        self.first = nn.Linear(2 * order, width, bias=False)
+        self.second = nn.Linear(width, order, bias=False)
         self.order, self.activation = order, activation
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
         """Return the logits of w(a, b)."""
         rows = self.first.weight.T
-        h = rows[a] + rows[self.order + b] + self.first.bias
+        h = rows[a] + rows[self.order + b]
         return self.second(h.square() if self.activation == "quadratic" else h.relu())
 
 

@@ -73,7 +73,7 @@ def _lines(network: Network, places: list[Point], ends: list[Point]) -> list[str
             bend = 24.0
         drawn[both] += 1
         length = math.hypot(u - x, v - y) or 1.0
-        control = ((x + u) / 2 - bend * (v - y) / length * (-1), (y + v) / 2 + bend * (u - x) / length * (-1))
+        control = ((x + u) / 2 + bend * (v - y) / length, (y + v) / 2 - bend * (u - x) / length)
         found.append(_path(f"M {x:.1f} {y:.1f} Q {control[0]:.1f} {control[1]:.1f} {u:.1f} {v:.1f}"))
     return found
 

@@ -163,6 +163,9 @@ class TensorOp:
         """Return a drawing: tensors as circles, epsilon as a triangle, contractions as lines, the output's legs open."""
         return draw(self.graph)
 
+    def _repr_svg_(self) -> str:
+        return self.svg()
+
 
 @dataclass(frozen=True, eq=False)
 class Plan:
