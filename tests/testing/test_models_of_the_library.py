@@ -11,6 +11,9 @@ import pytest
 from geomlib import list_models
 from geomlib.testing import ModelSuite
 
+#: A hundred tensors of weights, one after the other; the same blocks are in gca_resnet.
+_LONG = ("gca_unet",)
+
 for _name in list_models():
     _options: dict[str, object] = {
         "model": _name,
@@ -18,6 +21,8 @@ for _name in list_models():
     }
     if _name != "gca_mlp":
         _options |= dict.fromkeys(("test_equivariance", "test_breaks", "test_mutant_is_caught"))
+    if _name in _LONG:
+        _options["test_second_derivatives"] = None
     globals()[f"Test_{_name}"] = type(f"Test_{_name}", (ModelSuite,), _options)
 
 
@@ -25,3 +30,9 @@ for _name in list_models():
 @pytest.mark.parametrize("name", list_models())
 def test_compiles(name: str) -> None:
     type("Compiled", (ModelSuite,), {"model": name})().test_compile()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", _LONG)
+def test_second_derivatives(name: str) -> None:
+    type("Whole", (ModelSuite,), {"model": name})().test_second_derivatives()
