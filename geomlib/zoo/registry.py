@@ -37,6 +37,7 @@ _MODULES = {
     "gca_unet": "geomlib.zoo.gca_unet",
     "hamiltonian_tensor_net": "geomlib.zoo.hamiltonian_tensor_net",
     "kign": "geomlib.zoo.kign",
+    "moment_net": "geomlib.zoo.moment_net",
     "ppgn": "geomlib.zoo.ppgn",
     "tensor_basis": "geomlib.zoo.tensor_basis",
     "tensornet": "geomlib.zoo.tensornet",
