@@ -99,7 +99,7 @@ def _chosen(x: Tensor, weights: Tensor, plan: Plan, n: int, backend: str) -> str
 def _shared(x: Tensor, weights: Tensor, plan: Plan, n: int) -> Tensor:
     """Return the map with the work of all diagrams, orbits or factors shared."""
     if plan.table is not None:
-        return orbit_map(x, weights, plan.table, n, plan.l)
+        return orbit_map(x, weights, plan.table, n, plan.l, complete=plan.complete)
     if plan.factors is None or not isinstance(plan.group, Product):
         return _grouped(x, weights, plan, n)
     if len(plan) != len(plan.factors[0]) * len(plan.factors[1]):  # some maps only

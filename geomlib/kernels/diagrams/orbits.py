@@ -26,8 +26,14 @@ def orbit_table(group: TensorGroup, k: int, l: int, maps: Sequence[Any]) -> Tens
 
 
 def orbit_map(
-    x: Tensor, weights: Tensor, table: Tensor, n: int, l: int
-) -> Tensor:  # (B, C_in, n, ..) -> (B, C_out, n, ..)
+    x: Tensor,  # (B, C_in, n, ..)
+    weights: Tensor,  # (D, C_out, C_in)
+    table: Tensor,  # (n^l, n^k)
+    n: int,
+    l: int,
+    *,
+    complete: bool,
+) -> Tensor:  # (B, C_out, n, ..)
     r"""Return :math:`y_{oI} = \sum_{iJ} W_{t(I,J)\,o\,i}\, x_{iJ}`; differentiable to any order.
 
     The dense weight is made once, in the layout of the product; nothing else has its size.
@@ -38,12 +44,12 @@ def orbit_map(
         table: from `orbit_table`, on any device.
         n: length of an axis.
         l: order of the output.
+        complete: whether every entry belongs to some map.
     """
     (_, c_out, c_in), (rows, columns) = weights.shape, table.shape
     by_output = weights.movedim(1, 0)  # (C_out, D, C_in)
-    by_output = torch.cat(
-        [by_output, by_output.new_zeros(c_out, 1, c_in)], 1
-    )  # entries of no orbit read the last
+    if not complete:  # entries of no map read the last
+        by_output = torch.cat([by_output, by_output.new_zeros(c_out, 1, c_in)], 1)
     whole = by_output.index_select(1, table.to(x.device).flatten()).view(c_out * rows, columns * c_in)
     flat = x.reshape(x.shape[0], c_in, columns).mT.reshape(x.shape[0], columns * c_in)
     return (flat @ whole.mT).view(x.shape[0], c_out, *[n] * l)

@@ -36,6 +36,8 @@ class Plan:
         self.group, self.k, self.l, self.which, self.diagrams = group, k, l, which, diagrams
         #: Which map every entry belongs to, for groups with orbits.
         self.table: Tensor | None = orbit_table(group, k, l, diagrams)
+        #: Whether the maps cover every entry.
+        self.complete = self.table is None or int(self.table.max()) < len(diagrams)
         #: Plans of both factors of a product.
         self.factors: tuple[Plan, Plan] | None = None
         if isinstance(group, Product):
