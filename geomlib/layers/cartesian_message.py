@@ -3,6 +3,7 @@ r"""Messages between Cartesian tensors: every operation of a neighbour's tensor 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -90,7 +91,13 @@ class CartesianMessage(Float64Buffers):
                 found = _operations(a, b, max_power, group)
                 if found:
                     self.operations[a, b] = found
-        self._plans = {key: Plan.of(found) for key, found in self.operations.items()}
+        # the bases that read the results keep their symmetric traceless part only: nothing else projects them
+        self._plans: dict[int, Plan] = {}
+        for a in range(3):
+            found = [(b, op) for b in range(3) for op in self.operations.get((a, b), [])]
+            if found:
+                plan = Plan.of([op for _, op in found])
+                self._plans[a] = replace(plan, outputs=tuple(TensorSpec(b) for b, _ in found))
         self.count = sum(map(len, self.operations.values()))
         self.radial = nn.Sequential(
             nn.Linear(self.basis.num_radial, hidden), nn.SiLU(), nn.Linear(hidden, self.count * channels)
@@ -98,17 +105,22 @@ class CartesianMessage(Float64Buffers):
         for degree in range(3):
             self.register_buffer(f"tensors{degree}", spherical_basis(degree), persistent=False)
         up = torch.tensor([[0.0, 0.0, 1.0]], dtype=torch.float64)
-        for (a, b), plan in self._plans.items():
-            sizes = self._matrices(plan, a, b, up)[0].square().sum((-2, -1)).sqrt()
-            scale = math.sqrt(2 * b + 1) / sizes
-            self.register_buffer(f"scale{a}{b}", scale[:, None, None], persistent=False)
+        for a in self._plans:
+            for b, matrices in self._matrices(a, up).items():
+                sizes = matrices[0].square().sum((-2, -1)).sqrt()
+                scale = math.sqrt(2 * b + 1) / sizes
+                self.register_buffer(f"scale{a}{b}", scale[:, None, None], persistent=False)
 
-    def _matrices(self, plan: Plan, a: int, b: int, u: Tensor) -> Tensor:  # (E, 3) -> (E, ops, 2b+1, 2a+1)
-        """Return the operations of unit vectors as matrices, from degree a to degree b."""
-        tensors = self.get_buffer(f"tensors{a}").to(u)
-        found = plan(tensors, u[:, None])
-        basis = self.get_buffer(f"tensors{b}").to(u).reshape(2 * b + 1, -1)
-        return torch.stack([basis @ value.reshape(len(u), 2 * a + 1, 3**b).mT for value in found], 1)
+    def _matrices(self, a: int, u: Tensor) -> dict[int, Tensor]:  # (E, 3) -> (E, ops, 2b+1, 2a+1) by b
+        """Return the operations of unit vectors as matrices, from degree a to every degree b."""
+        plan = self._plans[a]
+        bases = [self.get_buffer(f"tensors{b}").to(u).reshape(2 * b + 1, -1) for b in range(3)]
+        values = plan(bases[a].reshape(-1, *[3] * a), u[:, None])
+        found: dict[int, list[Tensor]] = {}
+        for spec, value in zip(plan.outputs, values, strict=True):
+            flat = value.reshape(len(u), 2 * a + 1, 3**spec.rank)
+            found.setdefault(spec.rank, []).append(bases[spec.rank] @ flat.mT)
+        return {b: torch.stack(matrices, 1) for b, matrices in found.items()}
 
     @full_precision
     def forward(
@@ -141,14 +153,15 @@ class CartesianMessage(Float64Buffers):
         h = x.index_select(0, source)
         messages: list[Tensor | None] = [None, None, None]
         start = 0
-        for (a, b), plan in self._plans.items():
-            count = len(plan.results)
-            matrices = self._matrices(plan, a, b, u) * self.get_buffer(f"scale{a}{b}").to(u)
-            moved = (matrices.flatten(1, 2) @ h[:, _ROWS[a]]).unflatten(1, (count, 2 * b + 1))
-            part = (phi[:, start : start + count, None] * moved).sum(1)
-            old = messages[b]
-            messages[b] = part if old is None else old + part
-            start += count
+        for a in self._plans:
+            for b, matrices in self._matrices(a, u).items():
+                count = matrices.shape[1]
+                scaled = matrices * self.get_buffer(f"scale{a}{b}").to(u)
+                moved = (scaled.flatten(1, 2) @ h[:, _ROWS[a]]).unflatten(1, (count, 2 * b + 1))
+                part = (phi[:, start : start + count, None] * moved).sum(1)
+                old = messages[b]
+                messages[b] = part if old is None else old + part
+                start += count
         rows = [
             h.new_zeros(len(h), 2 * b + 1, self.channels) if m is None else m for b, m in enumerate(messages)
         ]

@@ -50,7 +50,7 @@ def test_the_span_is_that_of_couplings_with_spherical_harmonics(group):
                 if not found:
                     assert not wanted
                     continue
-                ours = module._matrices(module._plans[a, b], a, b, u).transpose(0, 1).flatten(1)
+                ours = module._matrices(a, u)[b].transpose(0, 1).flatten(1)
                 rank = torch.linalg.matrix_rank(ours, rtol=1e-9)
                 assert rank == len(found), "operations that depend on each other"
                 together = torch.cat([ours, torch.stack(wanted)]) if wanted else ours
