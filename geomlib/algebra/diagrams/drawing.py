@@ -20,7 +20,7 @@ def draw(d: Diagram) -> str:
     """Return a drawing of a diagram as the text of an SVG file.
 
     Outputs are the upper row, inputs the lower one, numbered as in the blocks. A block is a tree: arcs join its legs within
-    a row, one line joins its two rows. Legs of an epsilon, and the blocks of a jellyfish, hang on a box in the middle.
+    a row, one line joins its two rows. Legs of an epsilon, and the blocks of a jellyfish, hang on a box to the right.
     Elements carry ``data-legs``, ``data-leg`` and a class: ``leg``, ``block``, ``free``, ``box``.
 
     Args:
@@ -43,7 +43,8 @@ def draw(d: Diagram) -> str:
     if d.kind in ("jellyfish", "orbit+", "orbit-"):
         hanging, word = [block[0] for block in d.blocks], {"jellyfish": "sgn"}.get(d.kind, d.kind[-1])
     if hanging:
-        parts += _box(hanging, word, at, width)
+        parts += _box(hanging, word, at, width + 6)
+        width += _STEP
     for leg, (x, y) in enumerate(at):
         parts.append(
             f'<circle class="leg" data-leg="{leg}" cx="{x:g}" cy="{y:g}" r="4" fill="currentColor"/>'
@@ -81,8 +82,8 @@ def _tree(d: Diagram, block: tuple[int, ...], at: list[tuple[float, float]]) -> 
     ]
 
 
-def _box(hanging: list[int], word: str, at: list[tuple[float, float]], width: float) -> list[str]:
-    x, y = width / 2, (_TOP + _BOTTOM) / 2
+def _box(hanging: list[int], word: str, at: list[tuple[float, float]], x: float) -> list[str]:
+    y = (_TOP + _BOTTOM) / 2
     parts = [
         f'<path class="free" data-leg="{leg}" d="M{at[leg][0]:g} {at[leg][1]:g}L{x:g} {y:g}" fill="none" '
         'stroke="currentColor" stroke-width="1.2" stroke-dasharray="4 3"/>'
