@@ -15,11 +15,14 @@ if TYPE_CHECKING:
     from geomlib.zoo.cgenn_nbody import CGENNNBody
     from geomlib.zoo.cgenn_o3 import CGENNO3
     from geomlib.zoo.cgenn_o5 import CGENNO5
+    from geomlib.zoo.equivariant_tensor_net import EquivariantTensorNet
     from geomlib.zoo.gaanet import GAANet
     from geomlib.zoo.gca_gnn import GCAGNN
     from geomlib.zoo.gca_mlp import GCAMLP
     from geomlib.zoo.gca_unet import GCAResNet, GCAUNet
+    from geomlib.zoo.hamiltonian_tensor_net import HamiltonianTensorNet
     from geomlib.zoo.kign import KIGN
+    from geomlib.zoo.moment_net import MomentNet
     from geomlib.zoo.ppgn import PPGN
     from geomlib.zoo.tensor_basis import TensorBasisNN
     from geomlib.zoo.tensornet import TensorNet
@@ -36,9 +39,12 @@ __all__ = [
     "CGENNLorentz",
     "CGENNNBody",
     "CapturedPotential",
+    "EquivariantTensorNet",
     "GAANet",
     "GCAResNet",
     "GCAUNet",
+    "HamiltonianTensorNet",
+    "MomentNet",
     "TensorBasisNN",
     "TensorNet",
     "create_model",
@@ -56,14 +62,17 @@ _LAZY = {
     "CGENNO3": "cgenn_o3",
     "CGENNO5": "cgenn_o5",
     "CapturedPotential": "captured",
+    "EquivariantTensorNet": "equivariant_tensor_net",
     "GAANet": "gaanet",
     "GCAGNN": "gca_gnn",
     "GCAMLP": "gca_mlp",
     "GCAResNet": "gca_unet",
     "GCAUNet": "gca_unet",
+    "HamiltonianTensorNet": "hamiltonian_tensor_net",
     "KIGN": "kign",
     "PPGN": "ppgn",
     "TensorBasisNN": "tensor_basis",
+    "MomentNet": "moment_net",
     "TensorNet": "tensornet",
 }
 
