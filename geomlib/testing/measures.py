@@ -14,7 +14,7 @@ from geomlib.testing.asserting import require, skip
 from geomlib.testing.case import Case, cast, difference, round_off
 from geomlib.testing.rearranged import pair
 from geomlib.verify.statistic import tolerance
-from geomlib.verify.values import Leaves, outputs_of
+from geomlib.verify.values import Leaves, leaves, outputs_of
 
 __all__ = [
     "agree",
@@ -65,8 +65,8 @@ def agree(case: Case, found: Mapping[str, Tensor], want: Mapping[str, Tensor], w
 def variables(module: nn.Module, inputs: dict[str, Any], case: Case) -> dict[str, Tensor]:
     """Return parameters and float inputs by name, all of them requiring gradients."""
     found: dict[str, Tensor] = {n: p for n, p in module.named_parameters() if p.requires_grad}
-    for name, x in inputs.items():
-        if isinstance(x, Tensor) and x.is_floating_point() and name in case.types:
+    for name, x in leaves(inputs).items():
+        if x.is_floating_point() and name in case.types:
             found[f"input {name}"] = x.requires_grad_()
     return found
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from geomlib.algebra.diagrams import dim_hom, tensor_group
-from geomlib.algebra.diagrams.orbit_groups import AutGraph, Product
+from geomlib.algebra.diagrams.orbit_groups import AutGraph, Product, Wreath
 from geomlib.layers import (
     EquivariantLinear,
     EquivariantTensorLayer,
@@ -87,16 +87,22 @@ def test_what_is_outside_of_the_group_is_seen(layer, wider: str) -> None:
     assert check(randomised(layer()), group=wider, trials=4, stress=False).verdict == "BROKEN"
 
 
+def test_local_symmetries_have_few_maps() -> None:
+    parts = Product(tensor_group("S_4"), tensor_group("S_3"))
+    assert EquivariantLinear(parts, 1, 1, 1, 1).num_maps == 4
+    nested = EquivariantLinear(Wreath(3, 4), 1, 1, 1, 2)
+    assert nested.num_maps == 3 and nested(torch.randn(2, 1, 12)).shape == (2, 2, 12)
+
+
 EVERY = ["S_2", "S_4", "S_n", "A_3", "A_5", "B(2)", "B(3)", "O(2)", "O(3)", "SO(2)", "SO(3)"]
 EVERY += ["SO(4)", "Sp(2)", "Sp(4)", "O(1,2)"]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("text", EVERY)
-def test_every_pair_of_orders(text: str) -> None:
-    """All k + l <= 6 that have maps, with shifts."""
-    group = tensor_group(text)
-    for m in range(7):
+@pytest.mark.parametrize("group", [*map(tensor_group, EVERY), SQUARE, *PRODUCTS], ids=str)
+def test_every_pair_of_orders(group) -> None:
+    """All k + l <= 6 that have maps, with shifts; of graphs and products k + l <= 4."""
+    for m in range(5 if group.kind in ("orbits", "product") else 7):
         for l in range(m + 1):
             if (m == 0 and group.pointwise) or not dim_hom(group.sized(group.n or 4), m - l, l):
                 continue

@@ -194,3 +194,22 @@ def test_functions_of_entries() -> None:
         PointwiseTensor("B(3)")
     with pytest.raises(InvalidInput, match="order = 0"):
         PointwiseTensor("S_n", order=0)
+
+
+@pytest.mark.slow
+def test_everything_compiles_whole() -> None:
+    x, v = normal(3, 2, 4, 4), normal(3, 2, 4)
+    mask = torch.arange(4) < torch.tensor([2, 3, 4])[:, None]
+    for layer, given in (
+        (EquivariantLinear("S_n", 2, 1, 2, 3), (x, mask)),
+        (EquivariantLinear("A_4", 1, 1, 2, 3, basis="orthonormal"), (v,)),
+        (EquivariantTensorLayer("O(4)", {0: 2, 1: 2}, {0: 1, 1: 2}), ({0: v[..., 0], 1: v},)),
+        (TensorProductLayer("S_n", 1, 1, 1, 2, 3), (v, v, mask)),
+        (TensorProductLayer("Sp(4)", 2, 1, 1, 2, 3), (x, v)),
+        (GatedTensor("O(4)", {1: 2}), ({0: v[..., 0], 1: v},)),
+        (NormTensor("Sp(4)", 1, pairs=True), (v,)),
+        (PointwiseTensor("S_n"), (v, mask)),
+    ):
+        torch.compiler.reset()
+        compiled = torch.compile(layer.double(), fullgraph=True, backend="aot_eager")
+        torch.testing.assert_close(compiled(*given), layer(*given), rtol=1e-11, atol=1e-11)
