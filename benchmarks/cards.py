@@ -163,6 +163,61 @@ def aut_graph(result: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def physics_tasks(result: dict[str, Any]) -> dict[str, Any]:
+    """Return the card's entry for the problems of equivariant perceptrons."""
+    about = result["about"]
+    numbers: dict[str, Any] = {}
+    for line in result["summary"]:
+        where = numbers.setdefault(f"{line['task']}, N = {line['n']}", {})
+        where[line["model"]] = {k: line[k] for k in ("test_mse", "deviation", "seeds")}
+    seconds = ", ".join(f"{task} {s:g} s" for task, s in about["budget"].items())
+    return {
+        "title": "physics problems beside perceptrons, equal CPU time",
+        "data": "generated, see the tasks of these names",
+        "split": "N to train, 1000 to choose the weights, 5000 to test; mean squared error",
+        "seeds": sorted({row["seed"] for row in result["rows"]}),
+        "budget": f"CPU time of a run on one thread: {seconds}; {about['machine']}, shared with other work",
+        "model": {
+            row["task"]: {"parameters": row["weights"]} for row in result["rows"] if row["model"] == "geomlib"
+        },
+        "numbers": numbers,
+        "reading": "geomlib has the model, rate and decay of `geomlib train`; gram mlp sees scalar products only.",
+    }
+
+
+def pendulum(result: dict[str, Any]) -> dict[str, Any]:
+    """Return the card's entry for rollouts of the double spring pendulum."""
+    about, row = result["about"], result["rows"][0]
+    budget = row["budget"]
+    return {
+        "title": "double spring pendulum, rollouts over 30 units of time",
+        "data": "double_spring_pendulum",
+        "split": "500 pieces to train, 100 to choose the weights; 100 whole runs to test",
+        "seeds": [0],
+        "budget": f"{budget['steps']} steps, {budget['cpu_seconds']:.0f} s of CPU time on one thread, {about['machine']}",
+        "model": {"parameters": row["weights"]},
+        "numbers": {k: row[k] for k in ("rollout_error", "deviation_of_mean", "median", "test_mse")},
+    }
+
+
+def sparse_vector(result: dict[str, Any]) -> dict[str, Any]:
+    """Return the card's entry for hidden sparse vectors."""
+    about, rows = result["about"], result["rows"]
+    numbers = {
+        f"{row['prior']}, noise {row['noise']}": {k: row[k] for k in ("moment_net", "spectral")}
+        for row in rows
+    }
+    return {
+        "title": "squared overlap with the hidden vector, beside the spectral method",
+        "data": "sparse_vector, 100 rows, 5 dimensions, sparsity 0.25",
+        "split": f"5000 to train, 500 to choose the weights, {rows[0]['test']} to test",
+        "seeds": sorted({row["seed"] for row in rows}),
+        "budget": f"{max(row['cpu_seconds'] for row in rows):.0f} s of CPU time a run on one thread, {about['machine']}",
+        "model": {"parameters": rows[0]["weights"]},
+        "numbers": numbers,
+    }
+
+
 ENTRIES: dict[str, tuple[str, Callable[[dict[str, Any]], dict[str, Any]]]] = {
     "aut_graph_cpu.json": ("aut_network", aut_graph),
     "ethanol_cpu.json": ("tensornet", ethanol),
@@ -170,6 +225,9 @@ ENTRIES: dict[str, tuple[str, Callable[[dict[str, Any]], dict[str, Any]]]] = {
     "neo_hooke_cpu.json": ("tensor_basis", neo_hooke),
     "nve_cpu.json": ("tensornet", nve),
     "tetris_cpu.json": ("gca_gnn", tetris),
+    "physics_tasks_cpu.json": ("equivariant_tensor_net", physics_tasks),
+    "pendulum_cpu.json": ("hamiltonian_tensor_net", pendulum),
+    "sparse_vector_cpu.json": ("moment_net", sparse_vector),
 }
 """The card each file belongs to, and what it says there."""
 
