@@ -43,6 +43,8 @@ def run(prior: str, noise: str, seed: int, steps: int) -> dict[str, Any]:
             val_size=500, test_size=0, data_options={"prior": prior, "noise": noise}, **{**preset, "steps": steps},
         )  # fmt: skip
         result = train(config, options)
+    if result is None:
+        raise SystemExit("only the first process has a result")
     test = make_sparse_vector(TEST, seed=1_000_000 + seed, prior=prior, noise=noise)
     model = result.model.eval()
     with torch.no_grad():
