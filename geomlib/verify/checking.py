@@ -35,6 +35,7 @@ def check(
     conservative: bool | None = None,
     compiled: bool = False,
     trial: int | None = None,
+    explain: bool = True,
 ) -> Report:
     r"""Test whether :math:`f(\rho_{in}(g) x) = \rho_{out}(g) f(x)` holds to float64 round-off.
 
@@ -62,6 +63,7 @@ def check(
         conservative: whether forces must be the gradient of an energy; by default an output named ``forces`` must.
         compiled: whether ``torch.compile`` must change neither values nor which outputs carry a gradient (seconds).
         trial: number of the trial to repeat, from the replay line of a report.
+        explain: after a failure, look for what still holds and for the first submodule that breaks (seconds).
 
     Returns:
         A `Report`; ``report.ok``, ``print(report)`` and ``report.raise_if_failed()``.
@@ -90,7 +92,7 @@ def check(
         conservative = declared.conservative
     seed = random.SystemRandom().randrange(2**31) if seed is None else seed
     options = Options(
-        trials, seed, gradients, stress, conservative, compiled, trial, strict=types is not None
+        trials, seed, gradients, stress, conservative, compiled, trial, types is not None, explain
     )
     with preserved_state():
         reseed(seed)

@@ -44,6 +44,7 @@ class Evidence:
         collected: all trials.
         scale: length of the translations.
         generator: draws the elements of the guesses.
+        search: whether to look for what still holds and where a failure starts.
         notes: what a tool could not do.
     """
 
@@ -56,6 +57,7 @@ class Evidence:
     collected: Collected
     scale: float
     generator: Generator
+    search: bool = True
     notes: list[str] = field(default_factory=list[str])
 
     def judged(self, classes: list[Class] | None = None) -> list[Judged]:
@@ -89,12 +91,15 @@ def explain(e: Evidence) -> Findings:
     leaks = Leaks()
     if broken:
         small = [j for j in broken if j.result.e64 <= LEAK]
-        leaks = _leaks(e, max(small or broken, key=lambda j: j.result.ratio))
+        if small or e.search:
+            leaks = _leaks(e, max(small or broken, key=lambda j: j.result.ratio))
         if small and leaks.explain:
             e.collected.narrowed = True
             judged = e.judged()
             broken = [j for j in judged if j.result.verdict == "BROKEN"]
     lines = leaks.texts if leaks.explain else ()
+    if not e.search:
+        return Findings(judged, leaks=lines)
     if not broken:
         return Findings(judged, first_broken=_located(e, failed), leaks=lines)
     judged = [_with_jump(e, j) for j in judged]

@@ -49,6 +49,7 @@ class Options:
     compiled: bool = False
     trial: int | None = None
     strict: bool = False
+    explain: bool = True
 
 
 class Session:
@@ -150,7 +151,7 @@ class Session:
                 )
         return Evidence(
             self.function, self.target, self.declared, self.group, self.inputs, self.outputs, self.trials.collected, scale,
-            self._generator(STRIDE),
+            self._generator(STRIDE), self.options.explain,
         )  # fmt: skip
 
     @staticmethod

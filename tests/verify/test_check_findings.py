@@ -258,3 +258,14 @@ def test_a_tool_that_fails_is_named_in_the_report(monkeypatch: pytest.MonkeyPatc
     report = check(torch.tanh, "O(3)", "vector", "vector")
     assert report.verdict == "BROKEN" and not report.lie
     assert "verify.lie failed with RuntimeError (out of luck)" in report.warnings
+
+
+def test_without_explanation_the_verdicts_and_numbers_are_the_same() -> None:
+    """What is left out is the search: what still holds, where it starts, the derivative along the group."""
+    model = nn.Sequential(nn.Identity(), nn.Tanh())
+    whole, short = (check(model, "O(3)", "vector", "vector", stress=False, explain=e) for e in (True, False))
+    assert short.verdict == whole.verdict == "BROKEN"
+    assert [(f.name, f.e64, f.ratio) for f in short.fields] == [
+        (f.name, f.e64, f.ratio) for f in whole.fields
+    ]
+    assert whole.first_broken and not short.first_broken and not short.advice and not short.lie
