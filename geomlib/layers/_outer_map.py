@@ -112,29 +112,27 @@ class OuterMap(nn.Module):
         weights: Tensor,  # (D, C_out, C)
         form: Tensor | None,  # (n, n)
         n: int,
-        mask: Tensor | None = None,
     ) -> Tensor:  # (B, C_out, n, ..., n)
         """Return the map of the outer product.
 
         Args:
-            x: first factor, zero at masked nodes.
+            x: first factor.
             y: second factor, likewise.
             weights: of the diagrams.
             form: that the group keeps, on inputs; None for the dot product.
             n: length of an axis.
-            mask: nodes that are there.
         """
         if self.stages is None:
             shape = (*x.shape, *y.shape[2:])
             outer = (x.flatten(2)[..., :, None] * y.flatten(2)[..., None, :]).reshape(shape)
-            return tensor_map(outer, weights, self.plan, mask=mask, n=n, backend=self.backend)
+            return tensor_map(outer, weights, self.plan, n=n, backend=self.backend)
         padded = torch.cat([weights, weights.new_zeros(1, *weights.shape[1:])])  # -1 is zero
         parts: list[Tensor] = []
         for i, stage in enumerate(self.stages):
             rows = [_contract(x, y, spec, legs, form) for spec, legs in stage.contractions]
             z = torch.stack(rows, dim=1).flatten(1, 2)  # (B, lower C, n, ..., n)
             w = padded[self.get_buffer(f"table_{i}")].transpose(1, 2).flatten(2)  # (upper, C_out, lower C)
-            parts.append(tensor_map(z, w, stage.plan, mask=mask, n=n, backend=self.backend))
+            parts.append(tensor_map(z, w, stage.plan, n=n, backend=self.backend))
         total = parts[0]
         for part in parts[1:]:
             total = total + part

@@ -22,6 +22,7 @@ from geomlib.layers._tensors import (
     checked_mask,
     checked_tensor,
     declared,
+    kept,
     permutes,
     random_tensors,
     size_of,
@@ -186,40 +187,36 @@ class EquivariantLinear(nn.Module):
             checked_mask("EquivariantLinear", mask, self.group, x.shape[0], size)
 
         def multiply(z: Tensor, w: Tensor, plan: Plan) -> Tensor:
-            return tensor_map(z, w, plan, mask=mask, n=size, backend=self.backend)
+            return tensor_map(z, w, plan, n=size, backend=self.backend)
 
         return self.evaluate(x, mask, size, multiply)
 
     def evaluate(self, x: Tensor, mask: Tensor | None, size: int, multiply: Multiply) -> Tensor:
         """Return the image, with the sum over diagrams done by ``multiply(x, weights, plan)``; nothing is checked."""
+
+        def plain(z: Tensor, w: Tensor, plan: Plan) -> Tensor:
+            return tensor_map(z, w, plan, n=size, backend=self.backend)
+
         if mask is None:
             y = multiply(x, self.maps(self.weight, size), self.maps.maps.plan)
-        else:
-            y = self._masked(self.maps, x, self.weight, mask, size, multiply)
-        if self.bias is None or self.shifts is None:
-            return y
-        return y + self._shift(x, mask, size, self.shifts, self.bias)
-
-    def _shift(
-        self, x: Tensor, mask: Tensor | None, size: int, shifts: DiagramWeights, bias: Tensor
-    ) -> Tensor:
-        """Return the sum of the shifts, (1 or B, out, n, ..., n)."""
-
-        def multiply(z: Tensor, w: Tensor, plan: Plan) -> Tensor:
-            return tensor_map(z, w, plan, mask=mask, n=size, backend=self.backend)
-
-        if mask is None:
-            return multiply(x.new_ones(1, 1), shifts(bias, size)[..., None], shifts.maps.plan)
-        return self._masked(shifts, x.new_ones(x.shape[0], 1), bias[..., None], mask, size, multiply)
+            if self.bias is None or self.shifts is None:
+                return y
+            return y + plain(x.new_ones(1, 1), self.shifts(self.bias, size)[..., None], self.shifts.maps.plan)
+        # Zeros at absent nodes leave them out of all sums; what the diagrams write there is removed at the end.
+        y = self._masked(self.maps, kept(x, mask), self.weight, mask, multiply)
+        if self.bias is not None and self.shifts is not None:
+            y = y + self._masked(self.shifts, x.new_ones(x.shape[0], 1), self.bias[..., None], mask, plain)
+        return kept(y, mask)
 
     def _masked(
-        self, maps: DiagramWeights, x: Tensor, weight: Tensor, mask: Tensor, size: int, multiply: Multiply
+        self, maps: DiagramWeights, x: Tensor, weight: Tensor, mask: Tensor, multiply: Multiply
     ) -> Tensor:
         """Return the image where every sample has an n of its own: what is divided by each power of n, by itself."""
         count = mask.sum(1).clamp(min=1).to(x.dtype).view(-1, *(1,) * (x.dim() - 1))
-        parts: list[Tensor] = []
-        for power, plan, part in maps.by_power(weight):
-            parts.append(multiply(x if power == 0 else x * count**-power, part, plan))
+        parts = [
+            multiply(x if power == 0 else x * count**-power, part, plan)
+            for power, plan, part in maps.by_power(weight)
+        ]
         total = parts[0]
         for part in parts[1:]:
             total = total + part

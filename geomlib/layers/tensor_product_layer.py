@@ -122,11 +122,11 @@ class TensorProductLayer(Float64Buffers):
         size = 1 if scalars else size_of("TensorProductLayer", self.group, given)
         if mask is not None:
             checked_mask("TensorProductLayer", mask, self.group, x.shape[0], size)
-            x, y = kept(x, mask), kept(y, mask)
+            y = kept(y, mask)
 
         def multiply(z: Tensor, weights: Tensor, plan: Plan) -> Tensor:
             number = next(i for i, p in enumerate(self.plans) if p is plan)
-            return self.outer[number](z, y, weights, self.form, size, mask)
+            return self.outer[number](z, y, weights, self.form, size)
 
         return self.linear.evaluate(x, mask, size, multiply)
 
