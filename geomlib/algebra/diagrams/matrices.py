@@ -147,7 +147,12 @@ def matrix(d: Diagram, group: TensorGroup, dtype: torch.dtype = torch.float64) -
     """
     n = require_group(d, group)
     _affordable(d, n**d.legs, torch.empty(0, dtype=dtype).element_size())
-    where, value = entries(d, group)
     flat = torch.zeros(n**d.legs, dtype=dtype)
+    if d.kind == "partition" or (d.kind == "brauer" and group.kind != "Lorentz"):
+        # Ones on the diagonal of every block: a view whose strides are sums of strides.
+        steps = [sum(n ** (d.legs - 1 - leg) for leg in block) for block in d.blocks]
+        flat.as_strided([n] * len(steps), steps).fill_(1.0)
+        return flat.reshape(n**d.l, n**d.k)
+    where, value = entries(d, group)
     flat[where] = value.to(dtype)
     return flat.reshape(n**d.l, n**d.k)
