@@ -13,7 +13,6 @@ sides live on. Features have about 2.8 MB. The allocator (glibc) is told to keep
 from __future__ import annotations
 
 import argparse
-import ctypes
 import gc
 import json
 import sys
@@ -29,7 +28,7 @@ from torch import Tensor
 from geomlib.algebra.gaunt import sphere_grid
 from geomlib.algebra.irreps import Irreps, gaunt_constant
 from geomlib.bench.results import machine
-from geomlib.bench.timing import interleaved
+from geomlib.bench.timing import interleaved, keep_memory
 from geomlib.kernels.gaunt import SignalProduct, gaunt_product, methods_of
 from geomlib.layers import GauntConvolution, GauntTensorProduct, TensorProduct
 
@@ -213,14 +212,6 @@ def convolution(level: int, rounds: int) -> list[dict[str, Any]]:
     row = {"L": level, "channels": 32, "edges": edges, "us per edge": per}
     print(json.dumps(row), flush=True)
     return [row]
-
-
-def keep_memory() -> None:
-    """Let glibc neither return freed memory nor map large blocks one by one; elsewhere, do nothing."""
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        mallopt(-1, 2**30)  # M_TRIM_THRESHOLD
-        mallopt(-3, 2**25)  # M_MMAP_THRESHOLD, the largest it takes
 
 
 def write(results: dict[str, Any], out: Path | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -9,7 +10,7 @@ from typing import Any
 
 from geomlib.errors import InvalidInput
 
-__all__ = ["interleaved", "ratios"]
+__all__ = ["interleaved", "keep_memory", "ratios"]
 
 #: Shortest CPU time of one sample: below it the clock and the loop weigh.
 _SAMPLE = 2e-3
@@ -60,3 +61,11 @@ def ratios(times: Mapping[str, list[float]], base: str) -> dict[str, float]:
         name: statistics.median(t / b for t, b in zip(column, times[base], strict=True))
         for name, column in times.items()
     }
+
+
+def keep_memory() -> None:
+    """Let glibc neither return freed memory nor map large blocks one by one; elsewhere, do nothing."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(-1, 2**30)  # M_TRIM_THRESHOLD
+        mallopt(-3, 2**25)  # M_MMAP_THRESHOLD, the largest it takes

@@ -28,6 +28,7 @@ def _entries(plan: Plan, n: int) -> tuple[int, int]:
     return below, above
 
 
+@lru_cache(maxsize=4096)
 def estimates(plan: Plan, batch: int, c_in: int, c_out: int, n: int) -> dict[str, float]:
     """Return microseconds of a forward pass for ``"dense"``, ``"loops"`` and ``"torch"``.
 

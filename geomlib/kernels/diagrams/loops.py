@@ -130,8 +130,7 @@ def _passes(plan: Plan, n: int, dtype: torch.dtype, wide: bool) -> tuple[_Pass, 
         below = _table(rows[1], plain if on_top else turns, plan.k, n, plan.forms.bottom, dtype)
         above = _table(rows[0], turns if on_top else plain, plan.l, n, plan.forms.top, dtype)
         found.append(_Pass(stage, below, above, on_top))
-    # The largest product comes last: it adds to what is there.
-    return tuple(sorted(found, key=lambda p: p.above.whole))
+    return tuple(found)
 
 
 def _contracted(
@@ -166,20 +165,43 @@ def _flat(x: Tensor, n: int, order: int) -> Any:  # (B, n, .., n, C) -> (B, n^k,
     return array(x.reshape(x.shape[0], n**order, x.shape[-1]))
 
 
+class _Sum:
+    """A sum whose first term, where it is a whole product, needs no zeros to be added to."""
+
+    def __init__(self, batch: int, places: int, channels: int, dtype: torch.dtype) -> None:
+        self.shape, self.dtype = (batch, places, channels), dtype
+        self.held: Tensor | None = None
+
+    def room(self) -> Tensor:
+        if self.held is None:
+            self.held = zeros(*self.shape, dtype=self.dtype)
+        return self.held
+
+    def add_product(self, rows: Tensor, matrix: Tensor) -> None:
+        if self.held is None:
+            self.held = (rows @ matrix).view(self.shape)
+        else:
+            self.held.view(-1, self.shape[2]).addmm_(rows, matrix)
+
+
+def _whole_first(passes: tuple[_Pass, ...], above: bool) -> list[_Pass]:
+    return sorted(passes, key=lambda p: not (p.above if above else p.below).whole)
+
+
 def looped_map(x: Tensor, weights: Tensor, plan: Plan, n: int) -> Tensor:
     """Return y of (B, n, .., n, C_in) as (B, n, .., n, C_out)."""
     batch, c_out, c_in = x.shape[0], weights.shape[1], weights.shape[2]
-    y = zeros(batch, n**plan.l, c_out, dtype=x.dtype)
-    source, target = _flat(x.detach(), n, plan.k), y.numpy()
-    for one in _passes(plan, n, x.dtype, c_out > c_in):
+    y = _Sum(batch, n**plan.l, c_out, x.dtype)
+    source = _flat(x.detach(), n, plan.k)
+    for one in _whole_first(_passes(plan, n, x.dtype, c_out > c_in), True):
         z = _with_epsilon(one.stage, _contracted(one.below, source, c_in, x.dtype), n, False)
         rows, matrix = z.view(-1, z.shape[2]), one.matrix(weights)
         if one.above.whole and one.stage.core is None:
-            y.view(-1, c_out).addmm_(rows, matrix)
+            y.add_product(rows, matrix)
         else:
             u = (rows @ matrix).view(batch, z.shape[1], matrix.shape[1])
-            _embedded(one.above, _with_epsilon(one.stage, u, n, True), c_out, target)
-    return y.view(batch, *[n] * plan.l, c_out)
+            _embedded(one.above, _with_epsilon(one.stage, u, n, True), c_out, y.room().numpy())
+    return y.room().view(batch, *[n] * plan.l, c_out)
 
 
 def looped_gradients(
@@ -187,22 +209,21 @@ def looped_gradients(
 ) -> tuple[Tensor | None, Tensor | None]:
     """Return the gradients of <g, y> with respect to x and to the weights, those that are needed."""
     batch, c_out, c_in = x.shape[0], weights.shape[1], weights.shape[2]
-    gx = zeros(batch, n**plan.k, c_in, dtype=x.dtype) if needs[0] else None
-    target = None if gx is None else gx.numpy()
+    gx = _Sum(batch, n**plan.k, c_in, x.dtype)
     source, above = _flat(x.detach(), n, plan.k), _flat(g.detach(), n, plan.l)
     parts: dict[Stage, Tensor] = {}
-    for one in _passes(plan, n, x.dtype, c_out > c_in):
+    for one in _whole_first(_passes(plan, n, x.dtype, c_out > c_in), False):
         u = _with_epsilon(one.stage, _contracted(one.above, above, c_out, x.dtype), n, True, True)
         rows = u.view(-1, u.shape[2])
         if needs[1]:
             z = _with_epsilon(one.stage, _contracted(one.below, source, c_in, x.dtype), n, False)
             parts[one.stage] = one.weights(z.view(-1, z.shape[2]).mT @ rows, c_out, c_in)
-        if target is not None and gx is not None:
+        if needs[0]:
             matrix = one.matrix(weights).mT
             if one.below.whole and one.stage.core is None:
-                gx.view(-1, c_in).addmm_(rows, matrix)
+                gx.add_product(rows, matrix)
             else:
                 v = (rows @ matrix).view(batch, u.shape[1], matrix.shape[1])
-                _embedded(one.below, _with_epsilon(one.stage, v, n, False, True), c_in, target)
+                _embedded(one.below, _with_epsilon(one.stage, v, n, False, True), c_in, gx.room().numpy())
     gw = stage_gradients(plan, [parts[s] for s in plan.grouped[0]], weights) if needs[1] else None
-    return None if gx is None else gx.view(batch, *[n] * plan.k, c_in), gw
+    return gx.room().view(batch, *[n] * plan.k, c_in) if needs[0] else None, gw

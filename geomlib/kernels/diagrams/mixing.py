@@ -17,6 +17,8 @@ Sigmas = tuple[tuple[int, ...], ...]
 
 #: Numbers in one piece of permuted copies, and from how many on there is more than one piece.
 _PIECE, _LARGE = 2**18, 2**19
+#: Channels from which on a product for each permutation costs less than to write all of them side by side.
+_WIDE = 32
 
 
 def inverses(sigmas: Sigmas) -> Sigmas:
@@ -70,6 +72,14 @@ def _pieces(columns: Sequence[Tensor], others: Sequence[Tensor] = ()) -> Iterato
             start += len(rows)
 
 
+def _batches(columns: Sequence[Tensor]) -> list[tuple[int, Sequence[Tensor]]]:
+    """Return which columns are multiplied together: all, or one by one where they are wide enough to be."""
+    first = columns[0]
+    if first.shape[-1] < _WIDE or first.numel() < _PIECE // 4:
+        return [(0, columns)]
+    return [(i, [c]) for i, c in enumerate(columns)]
+
+
 def _each(t: Tensor, axis: int) -> list[Tensor]:
     """Return the slices along an axis; unlike those of ``unbind``, autograd lets them be written to."""
     return [t.select(axis, i) for i in range(t.shape[axis])]
@@ -110,25 +120,41 @@ def mix(
         columns = _columns(zs, sigmas)
         matrix = weights.permute(2, 1, 4, 0, 3).reshape(bottoms * count * c_in, tops * c_out)
         shape = columns[0].shape[:-1]
-        if into is not None and tops > 1:
-            raise ValueError("mix: `into` takes one top type")
+        if sparing and matrix.numel() == len(columns):  # one channel, one top type
+            return [_weighed(columns, matrix[:, 0], into)]
         held = None if into is None else into.contiguous().view(-1, c_out)  # a copy of what is expanded
         if not sparing:
             rows = _rows(columns)
             v = rows @ matrix if held is None else held + rows @ matrix
         else:
             v = zs[0].new_empty(shape.numel(), tops * c_out) if held is None else held
-            for start, rows, _ in _pieces(columns):
-                part = v[start : start + len(rows)]
-                if held is None:
-                    torch.mm(rows, matrix, out=part)
-                else:
-                    part.addmm_(rows, matrix)
+            for first, some in _batches(columns):
+                block = matrix[first * c_in : (first + len(some)) * c_in]
+                for start, rows, _ in _pieces(some):
+                    part = v[start : start + len(rows)]
+                    if held is None and first == 0:
+                        torch.mm(rows, block, out=part)
+                    else:
+                        part.addmm_(rows, block)
         return _each(v.view(*shape, tops, c_out), -2)
     matrix = weights.permute(2, 4, 0, 1, 3).reshape(bottoms * c_in, tops * count * c_out)
     v = _rows(zs) @ matrix
     found = _added(v.view(*lead, tops, count, c_out), sigmas)
     return found if into is None else [found[0] + into]
+
+
+def _weighed(columns: Sequence[Tensor], weights: Tensor, into: Tensor | None) -> Tensor:
+    """Return the weighed sum of columns of one channel, without writing them side by side."""
+    first = columns[0]
+    total = first.new_zeros(first.shape) if into is None else into.contiguous()
+    size = first[0].numel() if len(first) else 0
+    # Samples one by one where all of them would leave the cache between two columns.
+    parts = [total] if size * len(first) < _LARGE // 4 else list(total.split(max(1, _PIECE // 4 // size)))
+    lists = [c.split([len(p) for p in parts]) for c in columns]
+    for i, part in enumerate(parts):
+        for pieces, w in zip(lists, weights, strict=True):
+            part.addcmul_(pieces[i], w)
+    return total
 
 
 def mix_gradients(
@@ -152,11 +178,17 @@ def mix_gradients(
     """
     tops, count, bottoms, c_out, c_in = weights.shape
     back = inverses(sigmas)
-    if zs is None or bottoms * c_in * 2 < tops * c_out:
+    single = weights.numel() == count
+    if zs is None or single or bottoms * c_in * 2 < tops * c_out:
         found = None
         if features:
             found = mix(weights.permute(2, 1, 0, 4, 3), back, gs, into, sparing=True)
-        return found, None if zs is None else _weights_alone(gs, zs, sigmas)
+        if zs is None:
+            return found, None
+        if single:
+            sums = [(g * zs[0]).sum() for g in _columns(gs, back)]
+            return found, torch.stack(sums).view(weights.shape)
+        return found, _weights_alone(gs, zs, sigmas)
     # Permuted copies of the gradients serve both products.
     columns = _columns(gs, back)
     matrix = weights.permute(0, 1, 3, 2, 4).reshape(tops * count * c_out, bottoms * c_in)
@@ -169,14 +201,16 @@ def mix_gradients(
             if into is None
             else into.contiguous().view(-1, c_in)
         )
-    for start, rows, below in _pieces(columns, zs):
-        total.addmm_(rows.mT, below)
-        if v is not None:
-            part = v[start : start + len(rows)]
-            if into is None:
-                torch.mm(rows, matrix, out=part)
-            else:
-                part.addmm_(rows, matrix)
+    for first, some in _batches(columns):
+        block = slice(first * c_out, (first + len(some)) * c_out)
+        for start, rows, below in _pieces(some, zs):
+            total[block].addmm_(rows.mT, below)
+            if v is not None:
+                part = v[start : start + len(rows)]
+                if into is None and first == 0:
+                    torch.mm(rows, matrix[block], out=part)
+                else:
+                    part.addmm_(rows, matrix[block])
     gw = total.view(tops, count, c_out, bottoms, c_in).permute(0, 1, 3, 2, 4)
     return None if v is None else _each(v.view(*shape, bottoms, c_in), -2), gw
 

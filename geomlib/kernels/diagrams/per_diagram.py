@@ -6,12 +6,24 @@ equivariant neural networks", arXiv 2412.10837.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor
+
+from geomlib.algebra.diagrams.factor import Factors, factor, planar_multiply
 
 from geomlib.kernels.diagrams.plan import Plan
 
 __all__ = ["per_diagram_map"]
+
+
+@lru_cache(maxsize=64)
+def _factors(plan: Plan) -> tuple[Factors | None, ...]:
+    """Return the factors of every diagram, None where it has none."""
+    return tuple(
+        factor(d) if d.kind in ("partition", "brauer", "symplectic", "grood") else None for d in plan.diagrams
+    )
 
 
 def per_diagram_map(
@@ -20,6 +32,11 @@ def per_diagram_map(
     """Return the sum over the diagrams, each applied by itself; differentiable to any order."""
     group = plan.group.sized(n)
     y = x.new_zeros(x.shape[0], weights.shape[1], *[n] * plan.l)
-    for diagram, w in zip(plan.diagrams, weights.unbind(0), strict=True):
-        y = y + torch.einsum("oi,bi...->bo...", w, diagram.apply(x, group))
+    for diagram, parts, w in zip(plan.diagrams, _factors(plan), weights.unbind(0), strict=True):
+        if parts is None:
+            image = diagram.apply(x, group)
+        else:
+            z = planar_multiply(parts.planar, x.permute(0, 1, *(2 + i for i in parts.bottom)), group)
+            image = z.permute(0, 1, *(2 + i for i in parts.top))
+        y = y + torch.einsum("oi,bi...->bo...", w, image)
     return y
