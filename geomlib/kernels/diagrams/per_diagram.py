@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from geomlib.algebra.diagrams.factor import Factors, factor, planar_multiply
-
 from geomlib.kernels.diagrams.plan import Plan
 
 __all__ = ["per_diagram_map"]

@@ -20,7 +20,8 @@ __all__ = ["Plan", "tensor_plan"]
 class Plan:
     """The diagrams of maps from tensors of order k to tensors of order l, in the order of their weights.
 
-    A plan is made once for a group, orders and a list of diagrams; equal plans are one object.
+    Plans never change, and are told apart by identity: :func:`tensor_plan` returns the same object for the same call, and
+    what is computed from a plan is kept with it. A copy of a layer holds the plan of the layer.
 
     Args:
         group: the group; S_n may have no size.
