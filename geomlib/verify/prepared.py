@@ -97,7 +97,7 @@ def prepared(
     types, warnings = infer_types(base, types)
     if example is not None:
         source = jittered(base, types)
-    copied = Target(target, types, gradients=False)
+    copied = Target(target, types, gradients=False, narrow=False)
     sized = parsed.sized(num_nodes(leaves(base), types) or 0)
     declared = {} if answers is None else given.output_types()
     return Prepared(name, copied, sized, types, declared, base, tuple(warnings), source)

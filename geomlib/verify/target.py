@@ -44,9 +44,17 @@ class Target:
         function: a module, used in evaluation mode, or a callable that follows the dtype of its inputs.
         types: type of each input leaf; gradients are taken of those that are not ``index``.
         gradients: whether gradients are appended to the outputs.
+        narrow: whether the float32 copy is made too; copies of networks whose code is generated take their time.
     """
 
-    def __init__(self, function: Callable[..., Any], types: Mapping[str, TensorType], *, gradients: bool):
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        types: Mapping[str, TensorType],
+        *,
+        gradients: bool,
+        narrow: bool = True,
+    ):
         self.types, self.gradients = dict(types), gradients
         self.notes: list[str] = []
         #: Outputs that were attached to a graph when gradients were last taken.
@@ -54,7 +62,8 @@ class Target:
         #: Entered around every float64 evaluation; replaced by what watches or changes its operations.
         self.watch: Callable[[], AbstractContextManager[object]] = _plain
         self._copies = in_float64(function)
-        self._wide, self._narrow = self._copies.function, in_float32(self._copies).function
+        self._wide = self._copies.function
+        self._narrow = in_float32(self._copies).function if narrow else None
         self._ran = False
 
     @property
@@ -74,7 +83,13 @@ class Target:
             return self._evaluate(self._wide, fresh, self.gradients if gradients is None else gradients)
 
     def narrow(self, tree: Tree, *, gradients: bool | None = None) -> Leaves:
-        """Return the outputs of the float32 copy on inputs rounded to float32."""
+        """Return the outputs of the float32 copy on inputs rounded to float32.
+
+        Raises:
+            InvalidInput: there is no such copy.
+        """
+        if self._narrow is None:
+            raise InvalidInput("Target: made without its float32 copy. Leave out narrow=False.")
         return self._evaluate(
             self._narrow, narrowed(tree), self.gradients if gradients is None else gradients
         )
