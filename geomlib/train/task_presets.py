@@ -24,8 +24,8 @@ TASK_PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     },
     "double_spring_pendulum": {
         "hamiltonian_tensor_net": {
-            "steps": 600, "batch_size": 100, "lr": 5e-3, "warmup": 30, "val_every": 5, "clip": 1.0,
-            "model": {"channels": 8, "hidden": 32},
+            "steps": 1200, "batch_size": 50, "lr": 1e-2, "warmup": 50, "val_every": 10, "clip": 1.0,
+            "model": {"substeps": 1, "blocks": 1},
         },
     },
     "gaussian_states": {
@@ -57,7 +57,7 @@ TASK_PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     },
     "inertia": {
         "equivariant_tensor_net": {
-            "steps": 4000, "batch_size": 200, "lr": 1e-2, "warmup": 50, "weight_decay": 0.5, "val_every": 10, "clip": 1.0,
+            "steps": 8000, "batch_size": 200, "lr": 1e-2, "warmup": 50, "weight_decay": 0.5, "val_every": 10, "clip": 1.0,
             "model": {
                 "scalars": 5, "vectors": 5, "order": 2, "channels": 16, "hidden": 32, "blocks": 1, "scale": 5.1,
             },

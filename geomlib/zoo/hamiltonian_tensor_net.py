@@ -59,7 +59,7 @@ class HamiltonianTensorNet(nn.Module):
         dt: float = 0.2,
         substeps: int = 2,
         channels: int = 16,
-        hidden: int = 64,
+        hidden: int = 32,
         blocks: int = 2,
     ) -> None:
         super().__init__()

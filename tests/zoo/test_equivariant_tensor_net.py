@@ -268,7 +268,7 @@ def test_gradients_of_trajectories():
     with torch.no_grad():
         weight[0, 0] += 1e-6
         more = net(d["state"].detach(), d["gravity"]).square().sum()
-    assert float((more - loss) / 1e-6) == pytest.approx(float(g[0, 0]), rel=1e-3, abs=1e-6)
+    assert float((more - loss.detach()) / 1e-6) == pytest.approx(float(g[0, 0]), rel=1e-3, abs=1e-6)
 
 
 def test_pendulum_misuse():
