@@ -16,13 +16,13 @@ from geomlib.kernels.diagrams.plan import Plan
 
 __all__ = ["per_diagram_map"]
 
+_PLANAR = ("partition", "brauer", "symplectic", "grood")
+
 
 @lru_cache(maxsize=64)
 def _factors(plan: Plan) -> tuple[Factors | None, ...]:
-    """Return the factors of every diagram, None where it has none."""
-    return tuple(
-        factor(d) if d.kind in ("partition", "brauer", "symplectic", "grood") else None for d in plan.diagrams
-    )
+    """Return the factors of every diagram, None where it has none: jellyfish, orbits."""
+    return tuple(factor(d) if getattr(d, "kind", "") in _PLANAR else None for d in plan.diagrams)
 
 
 def per_diagram_map(
