@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -71,7 +72,7 @@ def main() -> None:
         rows.append(run(prior, noise, arguments.seed, arguments.steps))
         print(rows[-1], flush=True)
         if arguments.out:
-            about = machine("OMP_NUM_THREADS=1 python benchmarks/sparse_vector.py")
+            about = machine(" ".join(["OMP_NUM_THREADS=1 python benchmarks/sparse_vector.py", *sys.argv[1:]]))
             arguments.out.write_text(json.dumps({"about": about, "rows": rows}, indent=1) + "\n")
 
 

@@ -155,7 +155,7 @@ TASK_PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     },
     "sparse_vector": {
         "moment_net": {
-            "steps": 1500, "batch_size": 100, "lr": 3e-3, "warmup": 50, "val_every": 2, "clip": 1.0, "model": {"gain": 4.47},
+            "steps": 800, "batch_size": 100, "lr": 3e-3, "warmup": 50, "val_every": 2, "clip": 1.0, "model": {"gain": 4.47},
         },
     },
     "tetris": {
