@@ -81,11 +81,12 @@ def test_derivatives(name: str, k: int, l: int, n: int) -> None:
     assert gradcheck(f, (x, w)) and gradgradcheck(f, (x, w))
 
 
+@pytest.mark.parametrize("channels", [1, 2])
 @pytest.mark.parametrize(("k", "l"), [(3, 3), (2, 3), (3, 2), (1, 2), (2, 0)])
-def test_large_tensors_in_pieces(k: int, l: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_tensors_in_pieces(k: int, l: int, channels: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Pieces of some samples, or of some lines of a sample, give what one piece gives, with torch's operators."""
     plan = tensor_plan("S_n", k, l)
-    x, w = (t.requires_grad_() for t in draw(plan, 5, batch=3))
+    x, w = (t.requires_grad_() for t in draw(plan, 5, batch=3, c_in=channels, c_out=channels))
 
     def run() -> list[torch.Tensor]:
         with use_backend("torch"):
@@ -93,7 +94,12 @@ def test_large_tensors_in_pieces(k: int, l: int, monkeypatch: pytest.MonkeyPatch
             return [y, *torch.autograd.grad(y.square().sum(), (x, w))]
 
     whole = run()
-    for piece in (1, 40, 2000):
+    dense = tensor_map(x, w, plan, backend="dense")
+    torch.testing.assert_close(whole[0], dense, rtol=1e-12, atol=1e-11)
+    for found, expected in zip(whole[1:], torch.autograd.grad(dense.square().sum(), (x, w)), strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-9)
+    for piece, wide in ((1, 32), (40, 1), (2000, 32), (2000, 1)):
+        monkeypatch.setattr(mixing, "_WIDE", wide)
         monkeypatch.setattr(mixing, "_PIECE", piece)
         monkeypatch.setattr(mixing, "_LARGE", 1)
         for found, expected in zip(run(), whole, strict=True):
