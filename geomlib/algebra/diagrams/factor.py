@@ -95,11 +95,11 @@ def apply(d: Diagram, x: Tensor, group: TensorGroup) -> Tensor:  # (..., n, .., 
         rows, columns = where // n**d.k, where % n**d.k
         flat = x.reshape(*batch, n**d.k)
         made = flat.new_zeros(*batch, n**d.l).index_add(-1, rows, flat[..., columns] * value)
-        return made.reshape(*batch, *[n] * d.l)
+        return made.reshape((*batch, *[n] * d.l))
     top, planar, bottom = factor(d)
     ahead = tuple(range(len(batch)))
-    y = planar_multiply(planar, x.permute(*ahead, *(len(batch) + i for i in bottom)), group)
-    return y.permute(*ahead, *(len(batch) + i for i in top))
+    y = planar_multiply(planar, x.permute((*ahead, *(len(batch) + i for i in bottom))), group)
+    return y.permute((*ahead, *(len(batch) + i for i in top)))
 
 
 def planar_multiply(d: Diagram, x: Tensor, group: TensorGroup) -> Tensor:
@@ -139,7 +139,7 @@ def planar_multiply(d: Diagram, x: Tensor, group: TensorGroup) -> Tensor:
     # Copy: blocks of the top row come first, and hold the same value everywhere on their diagonals.
     own = [len(b) for b in above]
     batch = x.dim() - len(held)
-    x = x.reshape(*x.shape[:batch], *[1] * len(own), *x.shape[batch:])
+    x = x.reshape((*x.shape[:batch], *[1] * len(own), *x.shape[batch:]))
     return _on_diagonals(x, n, own + sizes)
 
 
@@ -151,15 +151,15 @@ def _epsilon(x: Tensor, n: int, above: int, below: int, others: int) -> Tensor:
     batch = x.shape[: x.dim() - below - others]
     flat = x.reshape(*batch, n**below, n**others)
     y = epsilon.reshape(n**above, n**below) @ flat
-    return y.reshape(*batch, *[n] * (above + others))
+    return y.reshape((*batch, *[n] * (above + others)))
 
 
 def _on_diagonals(x: Tensor, n: int, sizes: Sequence[int]) -> Tensor:
     """Return tensors that hold x on the diagonals of blocks of axes and zeros elsewhere; x may have axes of length 1."""
     if all(size == 1 for size in sizes):
-        return x.expand(*x.shape[: x.dim() - len(sizes)], *[n] * len(sizes)).contiguous()
+        return x.expand((*x.shape[: x.dim() - len(sizes)], *[n] * len(sizes))).contiguous()
     batch = x.shape[: x.dim() - len(sizes)]
-    y = x.new_zeros(*batch, *[n] * sum(sizes))
+    y = x.new_zeros((*batch, *[n] * sum(sizes)))
     strides, steps = list(y.stride()), list[int]()
     at = len(batch)
     for size in sizes:
@@ -173,7 +173,7 @@ def _on_diagonals(x: Tensor, n: int, sizes: Sequence[int]) -> Tensor:
 def _with_forms(x: Tensor, form: Tensor, pairs: int, others: int) -> Tensor:
     """Return products with one form for each pair of axes that comes before the ``others`` last axes."""
     n, batch = form.shape[0], x.shape[: x.dim() - others]
-    x = x.reshape(*batch, *[1] * (2 * pairs), *x.shape[len(batch) :])
+    x = x.reshape((*batch, *[1] * (2 * pairs), *x.shape[len(batch) :]))
     for i in range(pairs):
         shape = [1] * (2 * pairs + others)
         shape[2 * i] = shape[2 * i + 1] = n

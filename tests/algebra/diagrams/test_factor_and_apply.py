@@ -7,7 +7,19 @@ import itertools
 import pytest
 import torch
 
-from geomlib.algebra.diagrams import SO, A, Diagram, Lorentz, O, S, Sp, diagrams, orbit_diagrams, permuting
+from geomlib.algebra.diagrams import (
+    SO,
+    A,
+    Diagram,
+    Lorentz,
+    O,
+    S,
+    Sp,
+    diagrams,
+    orbit_diagrams,
+    permuting,
+    tensor_group,
+)
 from geomlib.algebra.diagrams.matrices import entries, permutation_table
 from geomlib.algebra.groups import parity
 from geomlib.errors import InvalidInput
@@ -134,3 +146,16 @@ def test_entries_are_the_matrix():
         "grood",
         "jellyfish",
     } and PLANAR
+
+
+@pytest.mark.parametrize("orders", [(2, 0), (0, 2), (0, 0), (1, 1), (3, 0), (0, 3)])
+@pytest.mark.parametrize("group", ["S_3", "A_3", "O(3)", "SO(3)", "Sp(2)", "O(1,1)"])
+def test_one_tensor_without_other_axes(group: str, orders: tuple[int, int]) -> None:
+    """A single tensor, also where everything is contracted or made from a number."""
+    k, l = orders
+    found = tensor_group(group)
+    x = torch.randn((found.size,) * k, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    for d in diagrams(found, k, l):
+        y = d.apply(x, found)
+        assert y.shape == (found.size,) * l
+        torch.testing.assert_close(y.flatten(), d.matrix(found) @ x.flatten())
