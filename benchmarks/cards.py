@@ -169,7 +169,7 @@ def physics_tasks(result: dict[str, Any]) -> dict[str, Any]:
     numbers: dict[str, Any] = {}
     for line in result["summary"]:
         where = numbers.setdefault(f"{line['task']}, N = {line['n']}", {})
-        where[line["model"]] = {k: line[k] for k in ("test_mse", "deviation", "seeds")}
+        where[line["model"]] = {k: line[k] for k in ("test_mse", "deviation", "seeds") if k in line}
     seconds = ", ".join(f"{task} {s:g} s" for task, s in about["budget"].items())
     return {
         "title": "physics problems beside perceptrons, equal CPU time",

@@ -205,9 +205,11 @@ def summary(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     found = []
     for (task, n, model), errors in groups.items():
         mean = sum(errors) / len(errors)
-        deviation = math.sqrt(sum((e - mean) ** 2 for e in errors) / max(1, len(errors) - 1))
-        line = {"task": task, "n": n, "model": model, "seeds": len(errors)}
-        found.append({**line, "test_mse": float(f"{mean:.3g}"), "deviation": float(f"{deviation:.2g}")})
+        line = {"task": task, "n": n, "model": model, "seeds": len(errors), "test_mse": float(f"{mean:.3g}")}
+        if len(errors) > 1:
+            deviation = math.sqrt(sum((e - mean) ** 2 for e in errors) / (len(errors) - 1))
+            line["deviation"] = float(f"{deviation:.2g}")
+        found.append(line)
     return found
 
 
