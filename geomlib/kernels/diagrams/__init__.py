@@ -15,8 +15,8 @@ from geomlib.algebra.diagrams.orbit_groups import Product
 from geomlib.algebra.types import closest
 from geomlib.errors import InvalidInput
 from geomlib.kernels.autocast import no_autocast
-from geomlib.kernels.diagrams.cost import best_backend, loops_pay
-from geomlib.kernels.diagrams.function import differentiable_map
+from geomlib.kernels.diagrams.cost import best_backend, best_loops, loops_pay
+from geomlib.kernels.diagrams.function import Way, differentiable_map
 from geomlib.kernels.diagrams.grouped import grouped_map
 from geomlib.kernels.diagrams.orbits import orbit_map, product_map
 from geomlib.kernels.diagrams.per_diagram import per_diagram_map
@@ -113,13 +113,15 @@ def _shared(x: Tensor, weights: Tensor, plan: Plan, n: int) -> Tensor:
 
 
 def _grouped(x: Tensor, weights: Tensor, plan: Plan, n: int) -> Tensor:
-    last = x.movedim(1, -1).contiguous()
     # Tracers and transforms see the operations themselves; they are differentiable, only not as sparing.
     plain = traced(x, weights) or transformed() or forward_ad._current_level >= 0
     if plain:
-        return grouped_map(last, weights, plan, n).movedim(-1, 1)
-    served = choose("tensor_map", (last, weights), loops_pay=lambda: loops_pay(plan, last, weights, n))
-    return differentiable_map(last, weights, plan, n, loops=served == "cpu").movedim(-1, 1)
+        return grouped_map(x.movedim(1, -1).contiguous(), weights, plan, n).movedim(-1, 1)
+    served = choose("tensor_map", (x, weights), loops_pay=lambda: loops_pay(plan, x, weights, n))
+    way: Way = "torch" if served != "cpu" else best_loops(plan, x, weights, n)
+    if way == "planes":
+        return differentiable_map(x.contiguous(), weights, plan, n, way)
+    return differentiable_map(x.movedim(1, -1).contiguous(), weights, plan, n, way).movedim(-1, 1)
 
 
 def _masked(x: Tensor, mask: Tensor, order: int) -> Tensor:
