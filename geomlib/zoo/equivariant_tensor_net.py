@@ -27,7 +27,6 @@ _NAMES = ("scalars", "vectors", "matrices")
 _BEND = 100.0
 #: Below its root a length is round, so that it can be differentiated everywhere.
 _SMALL = 1e-6
-_ROWS = 64
 
 
 def checked_group(model: str, group: str | TensorGroup) -> TensorGroup:
@@ -241,9 +240,6 @@ class EquivariantTensorNet(nn.Module):
                 raise InvalidInput("EquivariantTensorNet: order=3 needs vectors, of which there are none.")
             found = {3: channels}
         self.last = EquivariantTensorLayer(self.group, found, {order: outputs or 1})
-        # The tables of diagrams are made at the first call, which may not be one that is recorded.
-        with torch.no_grad():
-            self(**self.example_inputs(torch.Generator(), _ROWS))
 
     def _sources(self, highest: int) -> list[int]:
         """Return the orders that the output is made of."""

@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -60,16 +61,17 @@ def permutation_table(n: int, t: int) -> tuple[Tensor, Tensor]:  # (P, t), (P,)
     >>> permutation_table(3, 2)[0].tolist(), permutation_table(3, 2)[1].tolist()
     ([[0, 1], [0, 2], [1, 0], [1, 2], [2, 0], [2, 1]], [1, -1, -1, 1, 1, -1])
     """
-    rows = torch.zeros(1, 0, dtype=torch.int64)
-    sign = torch.ones(1, dtype=torch.int64)
+    # NumPy: a table may be made while a step is recorded, which follows no operator that reads values.
+    rows, sign = np.zeros((1, 0), np.int64), np.ones(1, np.int64)
     for _ in range(t):
-        left = torch.ones(len(rows), n, dtype=torch.bool).scatter_(1, rows, False)
-        row, value = left.nonzero(as_tuple=True)
+        left = np.ones((len(rows), n), bool)
+        np.put_along_axis(left, rows, False, 1)
+        row, value = left.nonzero()
         # Inversions with what comes later: the smaller values that are left.
         smaller = left.cumsum(1)[row, value] - 1
-        rows = torch.cat([rows[row], value[:, None]], 1)
+        rows = np.concatenate([rows[row], value[:, None]], 1)
         sign = sign[row] * (1 - 2 * (smaller % 2))
-    return rows, sign
+    return torch.from_numpy(rows), torch.from_numpy(sign)
 
 
 def entries(d: Diagram, group: TensorGroup) -> tuple[Tensor, Tensor]:  # (nnz,), (nnz,)
@@ -116,7 +118,7 @@ def _factor(
         step = sum(strides[leg] for leg in block)
         return torch.arange(n) * step, torch.ones(n, dtype=torch.float64)
     form = group.forms()[0 if block[0] < d.l else 1]
-    i, j = form.nonzero(as_tuple=True)
+    i, j = (torch.from_numpy(a) for a in form.numpy().nonzero())
     return i * strides[block[0]] + j * strides[block[1]], form[i, j]
 
 
