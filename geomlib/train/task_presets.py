@@ -51,8 +51,8 @@ TASK_PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     },
     "imdb_b": {
         "ppgn": {
-            "steps": 500, "batch_size": 32, "lr": 1e-3, "warmup": 30, "weight_decay": 1e-4,
-            "model": {"features": 2, "classes": 2, "channels": 8, "normalization": "sum"},
+            "steps": 800, "batch_size": 32, "lr": 2e-3, "warmup": 30, "weight_decay": 1e-4,
+            "model": {"features": 2, "classes": 2, "channels": 16, "normalization": "sum"},
         },
     },
     "inertia": {
