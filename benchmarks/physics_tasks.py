@@ -33,7 +33,7 @@ from geomlib.zoo import create_model
 #: Group, seconds of CPU time for a run, and the learning rate of the perceptrons.
 TASKS: dict[str, tuple[str, float]] = {
     "o5_synthetic": ("O(5)", 12.0),
-    "inertia": ("O(3)", 25.0),
+    "inertia": ("O(3)", 60.0),
     "particle_interaction": ("O(1,3)", 12.0),
     "gaussian_states": ("Sp(4)", 12.0),
     "poisson_brackets": ("Sp(4)", 6.0),
