@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor
 
 from geomlib.errors import InvalidInput
 from geomlib.kernels.diagrams import Plan
+from geomlib.kernels.dispatch import traced
 from geomlib.layers._constants import Float64Buffers
 from geomlib.layers._diagram_maps import DiagramMaps, part_of
 
@@ -46,6 +49,7 @@ class DiagramWeights(Float64Buffers):
         #: Distinct powers of n by which maps are divided, and the maps of each.
         self.powers = sorted(set(exponents)) if exponents is not None else [0.0]
         table = None if exponents is None else torch.tensor(exponents, dtype=torch.float64)
+        self.listed = exponents or ()
         self.register_buffer("rows", maps.rows, persistent=False)
         self.register_buffer("exponents", table, persistent=False)
         self.register_buffer("factor", factor, persistent=False)
@@ -62,7 +66,10 @@ class DiagramWeights(Float64Buffers):
 
     def forward(self, weight: Tensor, n: int) -> Tensor:  # (P, ...) -> (D, ...)
         """Return the weights of the plain diagrams on axes of length n."""
-        if self.factor is not None or self.exponents is not None:
+        if self.factor is None and self.exponents is not None and not traced(weight):
+            kept = _powers(self.listed, max(n, 1), weight.dtype, weight.device)
+            weight = weight * _column(kept, weight)
+        elif self.factor is not None or self.exponents is not None:
             weight = weight * _column(self._scale(n).to(weight.dtype), weight)
         return self._mixed(weight)
 
@@ -118,6 +125,13 @@ class DiagramWeights(Float64Buffers):
         if self.exponents is not None:
             return torch.pow(float(max(n, 1)), -self.exponents)
         return torch.ones(self.maps.count, dtype=torch.float64)
+
+
+@lru_cache(maxsize=256)
+def _powers(exponents: tuple[float, ...], n: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Return one over these powers of n, kept for the next call."""
+    with torch.inference_mode(False), torch.no_grad():
+        return torch.pow(float(n), -torch.tensor(exponents, dtype=torch.float64)).to(device, dtype)
 
 
 def _column(factor: Tensor, weight: Tensor) -> Tensor:

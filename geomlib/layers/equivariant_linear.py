@@ -15,6 +15,8 @@ from geomlib.algebra.types import closest
 from geomlib.errors import InvalidInput
 from geomlib.kernels.autocast import full_precision
 from geomlib.kernels.diagrams import Plan, tensor_map
+from geomlib.kernels.diagrams.reference import matrices
+from geomlib.kernels.dispatch import inside_transform, traced
 from geomlib.layers._diagram_maps import BASES, diagram_maps
 from geomlib.layers._diagram_weights import NORMALIZATIONS, DiagramWeights
 from geomlib.layers._tensors import (
@@ -29,6 +31,9 @@ from geomlib.layers._tensors import (
 )
 
 __all__ = ["EquivariantLinear"]
+
+#: Entries of all invariant tensors up to which they are kept as dense arrays.
+_WRITTEN = 2**14
 
 Multiply: TypeAlias = Callable[[Tensor, Tensor, Plan], Tensor]
 
@@ -201,7 +206,15 @@ class EquivariantLinear(nn.Module):
             y = multiply(x, self.maps(self.weight, size), self.maps.maps.plan)
             if self.bias is None or self.shifts is None:
                 return y
-            return y + plain(x.new_ones(1, 1), self.shifts(self.bias, size)[..., None], self.shifts.maps.plan)
+            shift, plan = self.shifts(self.bias, size), self.shifts.maps.plan
+            if self.backend == "auto" and _written_out(plan, shift, size):
+                maps = matrices(plan, size, shift.dtype, shift.device).flatten(1)
+                added = (shift.mT @ maps).view(1, self.out_channels, *[size] * self.l)
+            else:
+                added = plain(x.new_ones(1, 1), shift[..., None], plan)
+            # Without derivatives y is nobody's: a large sum needs no memory of its own, unless y is an expanded view.
+            fresh = not torch.is_grad_enabled() and 0 not in y.stride() and not inside_transform()
+            return y.add_(added) if fresh else y + added
         # Zeros at absent nodes leave them out of all sums; what the diagrams write there is removed at the end.
         y = self._masked(self.maps, kept(x, mask), self.weight, mask, multiply)
         if self.bias is not None and self.shifts is not None:
@@ -348,6 +361,13 @@ class EquivariantLinear(nn.Module):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.extra_repr()})"  # without the tables that it holds
+
+
+def _written_out(plan: Plan, shift: Tensor, n: int) -> bool:
+    """Return whether the invariant tensors are so small that one product with all of them costs what a call costs."""
+    own = plan.table is not None or plan.factors is not None
+    small = len(plan) * n**plan.l <= _WRITTEN
+    return small and not own and shift.dtype in (torch.float32, torch.float64) and not traced(shift)
 
 
 def _frozen(label: Any) -> Any:

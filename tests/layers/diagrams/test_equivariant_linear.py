@@ -349,3 +349,25 @@ def test_what_does_not_fit_is_refused() -> None:
     ):
         with pytest.raises(InvalidInput, match=says):
             call()
+
+
+@pytest.mark.parametrize(("group", "k", "l"), [("S_n", 2, 2), ("S_n", 1, 2), ("S_n", 0, 2), ("O(3)", 2, 2)])
+def test_without_derivatives_the_numbers_are_the_same(group: str, k: int, l: int) -> None:
+    """Shifts are added in place, and what is kept follows weights, sizes and types."""
+    torch.manual_seed(0)
+    layer = EquivariantLinear(group, k, l, 2, 3)
+    assert layer.bias is not None
+    for n, dtype in ((3, torch.float32), (3, torch.float64), (40 if group == "S_n" else 3, torch.float64)):
+        layer = layer.to(dtype)
+        torch.nn.init.normal_(layer.bias)  # changed in place
+        x = torch.randn(2, 2, *[n] * k, dtype=dtype)
+        given = x.clone()
+        with torch.no_grad():
+            found = layer(x, n=n)
+        dense = EquivariantLinear(group, k, l, 2, 3, backend="dense").to(dtype)
+        dense.load_state_dict(layer.state_dict())
+        small = 1e-5 if dtype == torch.float32 else 1e-12
+        torch.testing.assert_close(found, layer(x, n=n), rtol=small, atol=10 * small)
+        if n == 3:
+            torch.testing.assert_close(found, dense(x, n=n), rtol=small, atol=10 * small)
+        assert torch.equal(x, given)
