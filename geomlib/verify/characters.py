@@ -15,6 +15,7 @@ import torch
 from torch import Generator, Tensor
 
 from geomlib.algebra.groups import Element, Euclidean, Group, Permutations, PointGroup, rotation
+from geomlib.algebra.groups.characters import cycle_type
 from geomlib.errors import InvalidInput
 from geomlib.verify.finite_characters import real_characters
 
@@ -235,7 +236,7 @@ def symmetric_group(n: int, generator: Generator, *, even: bool = False) -> Basi
         p = torch.arange(n)
         moved = torch.randperm(n, generator=generator)[: k % n + 1]
         p[moved] = moved[torch.randperm(len(moved), generator=generator)]
-        lengths = _cycles(p.tolist())
+        lengths = cycle_type(p.tolist())
         sign = (-1.0) ** (n - len(lengths))
         if even and sign < 0:
             continue
@@ -247,17 +248,6 @@ def symmetric_group(n: int, generator: Generator, *, even: bool = False) -> Basi
     both = [x for name in plain for x in (name, "sign" if name == "trivial" else f"sign*{name}")]
     dims = [round(functions[i](n, 0)) for i in keep for _ in range(2)]
     return _independent(tuple(both), tuple(dims), elements, torch.tensor(rows, dtype=torch.float64))
-
-
-def _cycles(p: list[int]) -> list[int]:
-    seen, lengths = set[int](), list[int]()
-    for start in range(len(p)):
-        length = 0
-        while start not in seen:
-            seen.add(start)
-            start, length = p[start], length + 1
-        lengths += [length] if length else []
-    return lengths
 
 
 def _independent(

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from geomlib.algebra.diagrams.bilabelled import BilabelledGraph, homomorphism_matrix
 from geomlib.algebra.diagrams.dimensions import orders
+from geomlib.algebra.diagrams.modular import PRIME, independent_rows
 from geomlib.algebra.diagrams.partitions import set_partitions, stirling
 from geomlib.errors import InvalidInput
 
@@ -20,8 +21,6 @@ __all__ = ["bilabelled_graphs", "independent_graphs", "span_dimension"]
 
 #: Sets of edges that are looked at without being asked twice.
 LIMIT = 2**20
-#: The largest prime below 2^31: products of two remainders fit in 63 bits.
-_PRIME = 2**31 - 1
 
 
 def bilabelled_graphs(k: int, l: int, vertices: int, *, limit: int = LIMIT) -> list[BilabelledGraph]:
@@ -110,26 +109,8 @@ def independent_graphs(graphs: Sequence[BilabelledGraph], adjacency: Tensor) -> 
         counts = homomorphism_matrix(graph, a).flatten()
         if counts.numel() and float(counts.abs().max()) >= 2.0**53:
             raise InvalidInput(f"independent_graphs: counts of {graph} exceed 2^53. Use fewer vertices.")
-        rows.append(counts.to(torch.int64) % _PRIME)
-    return _pivots(torch.stack(rows)) if rows else []
-
-
-def _pivots(rows: Tensor) -> list[int]:
-    """Return the numbers of rows that do not depend on earlier ones, modulo the prime."""
-    columns = torch.unique(rows, dim=1)
-    kept: list[int] = []
-    rest = columns.clone()
-    for r in range(len(rows)):
-        lead = torch.nonzero(rest[r])
-        if not len(lead):
-            continue
-        kept.append(r)
-        j = int(lead[0])
-        pivot = rest[r] * pow(int(rest[r, j]), -1, _PRIME) % _PRIME
-        rest[r + 1 :] = (rest[r + 1 :] - rest[r + 1 :, j, None] * pivot % _PRIME) % _PRIME
-        if len(kept) == columns.shape[1]:
-            break
-    return kept
+        rows.append(counts.to(torch.int64) % PRIME)
+    return independent_rows(torch.unique(torch.stack(rows), dim=1).numpy()) if rows else []
 
 
 def span_dimension(graphs: Sequence[BilabelledGraph], adjacency: Tensor) -> int:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from geomlib.algebra.diagrams import modular
 from geomlib.algebra.diagrams.bases import Which, diagrams, refuse
 from geomlib.algebra.diagrams.category import sign_of, trace, transpose
 from geomlib.algebra.diagrams.diagram import Diagram
@@ -23,8 +24,6 @@ __all__ = ["condition_number", "exact_rank", "gram", "gram_of", "independent_row
 
 _Ints = npt.NDArray[np.int64]
 
-#: A prime below 2^31, so that products of residues fit in 64 bits.
-_PRIME = 2**31 - 1
 #: Diagrams of the largest Gram matrix: 7,000 of them take 0.4 GB.
 GRAM_LIMIT = 7_000
 
@@ -223,24 +222,13 @@ def orthonormal_transform(
 
 
 def independent_rows(g: Tensor) -> list[int]:
-    """Return the first independent rows of a symmetric matrix of whole numbers, exactly: elimination modulo a prime.
-
-    Rows that are independent modulo a prime are so over the rationals.
+    """Return the first independent rows of a symmetric matrix of whole numbers, exactly.
 
     >>> independent_rows(torch.tensor([[1.0, 1.0], [1.0, 1.0]]))
     [0]
     """
-    a = np.array([[int(v) % _PRIME for v in row] for row in g.tolist()], dtype=np.int64).reshape(g.shape)
-    kept: list[int] = []
-    for i in range(len(a)):
-        pivots = np.flatnonzero(a[i])
-        if not len(pivots):
-            continue
-        kept.append(i)
-        p = int(pivots[0])
-        row = a[i] * pow(int(a[i, p]), -1, _PRIME) % _PRIME
-        a[i + 1 :] = (a[i + 1 :] - a[i + 1 :, p : p + 1] * row) % _PRIME
-    return kept
+    remainders = [[int(v) % modular.PRIME for v in row] for row in g.tolist()]
+    return modular.independent_rows(np.array(remainders, dtype=np.int64).reshape(g.shape))
 
 
 def exact_rank(group: str | TensorGroup, k: int, l: int, which: Which = "basis") -> int:
