@@ -82,6 +82,14 @@ class HamiltonianTensorNet(nn.Module):
         self.hamiltonian = EquivariantTensorNet(
             f"O({dim})", vectors=2 * particles + 1, channels=channels, highest=1, hidden=hidden, blocks=blocks
         )
+        # What only shifts the energy moves nothing.
+        for name, p in self.hamiltonian.named_parameters():
+            if name in (
+                f"blocks.{blocks - 1}.linear.bias",
+                f"blocks.{blocks - 1}.mlp.2.bias",
+                "last.pairs.0_0.bias",
+            ):
+                p.requires_grad_(False)
 
     @property
     def config(self) -> dict[str, Any]:

@@ -283,3 +283,15 @@ def test_pendulum_misuse():
         with pytest.raises(InvalidInput, match=text):
             bad()
     assert net(d["state"], d["gravity"], points=1).shape == (2, 0, 4, 3)
+
+
+@pytest.mark.parametrize("blocks", [1, 3])
+def test_what_only_shifts_the_energy_is_not_trained(blocks):
+    """Every weight that is trained moves the trajectories, and three biases are not."""
+    model = HamiltonianTensorNet(channels=2, hidden=4, blocks=blocks)
+    states, gravity = torch.randn(3, 4, 3), torch.randn(3, 3)
+    model(states, gravity).square().sum().backward()
+    assert {n for n, p in model.named_parameters() if p.grad is None} == {
+        n for n, p in model.named_parameters() if not p.requires_grad
+    }
+    assert sum(not p.requires_grad for p in model.parameters()) == 3
