@@ -126,9 +126,8 @@ def generate(
     """Run Langevin dynamics of one molecule on GFN-xTB and return labelled frames.
 
     Recipe: RDKit conformer, MMFF, BFGS on the method itself, Maxwell–Boltzmann velocities without net
-        momentum and rotation,
-    ASE Langevin with ``fixcm=False`` (ASE's default removes the centre-of-mass noise and runs far too hot),
-    equilibration, then one frame every `interval` steps, recentred on the centre of mass. Energy, forces,
+    momentum and rotation, ASE Langevin with ``fixcm=False`` (ASE's default removes the centre-of-mass noise and
+    runs far too hot), equilibration, then one frame every `interval` steps, recentred on the centre of mass. Energy, forces,
     dipole (e Å) and Mulliken charges are those of the method.
 
     Args:

@@ -182,7 +182,7 @@ class CliffordConv1d(_CliffordConv):
     The algebra may be any; the weights become the kernel of one ordinary convolution.
 
     **Group** permutations of the batch (and shifts of the grid): see :class:`CliffordLinear`.
-    **Shapes** ``x`` (batch, in, *space, 2^n) to (batch, out, *space', 2^n).
+    **Shapes** ``x`` (batch, in, space, 2^n) to (batch, out, space', 2^n).
 
     Args are the algebra, then those of ``torch.nn.Conv1d``, with one bias per blade and channel.
 
@@ -206,7 +206,7 @@ class CliffordConv2d(_CliffordConv):
     The algebra may be any; the weights become the kernel of one ordinary convolution.
 
     **Group** permutations of the batch (and shifts of the grid): see :class:`CliffordLinear`.
-    **Shapes** ``x`` (batch, in, *space, 2^n) to (batch, out, *space', 2^n).
+    **Shapes** ``x`` (batch, in, space, 2^n) to (batch, out, space', 2^n).
 
     Args are the algebra, then those of ``torch.nn.Conv2d``, with one bias per blade and channel.
 
@@ -230,7 +230,7 @@ class CliffordConv3d(_CliffordConv):
     The algebra may be any; the weights become the kernel of one ordinary convolution.
 
     **Group** permutations of the batch (and shifts of the grid): see :class:`CliffordLinear`.
-    **Shapes** ``x`` (batch, in, *space, 2^n) to (batch, out, *space', 2^n).
+    **Shapes** ``x`` (batch, in, space, 2^n) to (batch, out, space', 2^n).
 
     Args are the algebra, then those of ``torch.nn.Conv3d``, with one bias per blade and channel.
 

@@ -94,7 +94,7 @@ class CliffordBatchNorm(_Whitening):
     :math:`L^{\top}` instead, which does not whiten, and reads the bias in the wrong order: ``legacy=True`` is that. In
     evaluation the running mean and covariance take the place of those of the batch.
 
-    **Group** permutations of the batch. **Shapes** ``x`` (batch, channels, *space, 2^n) to the same.
+    **Group** permutations of the batch. **Shapes** ``x`` (batch, channels, space, 2^n) to the same.
 
     Args:
         algebra: of the multivectors.
@@ -192,7 +192,7 @@ class CliffordGroupNorm(_Whitening):
     by :math:`L^{\top}`, and reads a bias that depends on the batch size: ``legacy=True`` is that.
 
     **Group** permutations of the batch; in legacy only those that leave the bias.
-    **Shapes** ``x`` (batch, channels, *space, 2^n) to the same.
+    **Shapes** ``x`` (batch, channels, space, 2^n) to the same.
 
     Args:
         algebra: of the multivectors.

@@ -143,7 +143,7 @@ class VectorSiLU(nn.Module):
               \quad \sigma(\tfrac13 (v_{c1} + v_{c2} + v_{c3}))\, v_c
 
     **Group** permutations of the fields of a batch only: components are no invariants.
-    **Shapes** ``x`` (batch, channels, *space, 3) to the same.
+    **Shapes** ``x`` (batch, channels, space, 3) to the same.
 
     Args:
         channels: of the input.

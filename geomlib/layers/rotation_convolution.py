@@ -180,7 +180,7 @@ class RotationConv1d(_RotationConv):
     per call for one ordinary convolution. Weights are named as in the authors' code.
 
     **Group** permutations of the batch (and shifts of the grid, as for any convolution): turning the vectors of the input does
-    not turn those of the output. **Shapes** ``x`` (batch, in, *space, 3) to (batch, out, *space', 3).
+    not turn those of the output. **Shapes** ``x`` (batch, in, space, 3) to (batch, out, space', 3).
 
     Args are those of ``torch.nn.Conv1d``, with one bias per component and channel.
 
@@ -205,7 +205,7 @@ class RotationConv2d(_RotationConv):
     per call for one ordinary convolution. Weights are named as in the authors' code.
 
     **Group** permutations of the batch (and shifts of the grid, as for any convolution): turning the vectors of the input does
-    not turn those of the output. **Shapes** ``x`` (batch, in, *space, 3) to (batch, out, *space', 3).
+    not turn those of the output. **Shapes** ``x`` (batch, in, space, 3) to (batch, out, space', 3).
 
     Args are those of ``torch.nn.Conv2d``, with one bias per component and channel.
 
@@ -230,7 +230,7 @@ class RotationConv3d(_RotationConv):
     per call for one ordinary convolution. Weights are named as in the authors' code.
 
     **Group** permutations of the batch (and shifts of the grid, as for any convolution): turning the vectors of the input does
-    not turn those of the output. **Shapes** ``x`` (batch, in, *space, 3) to (batch, out, *space', 3).
+    not turn those of the output. **Shapes** ``x`` (batch, in, space, 3) to (batch, out, space', 3).
 
     Args are those of ``torch.nn.Conv3d``, with one bias per component and channel.
 
@@ -255,7 +255,7 @@ class RotationConvTranspose1d(_RotationConvTranspose):
     checkpoints load.
 
     **Group** permutations of the batch: see :class:`RotationConv1d`.
-    **Shapes** ``x`` (batch, in, *space, 3) to (batch, out, *larger space, 3).
+    **Shapes** ``x`` (batch, in, space, 3) to (batch, out, larger space, 3).
 
     Args are those of ``torch.nn.ConvTranspose1d``, with one bias per component and channel.
 
@@ -280,7 +280,7 @@ class RotationConvTranspose2d(_RotationConvTranspose):
     checkpoints load.
 
     **Group** permutations of the batch: see :class:`RotationConv2d`.
-    **Shapes** ``x`` (batch, in, *space, 3) to (batch, out, *larger space, 3).
+    **Shapes** ``x`` (batch, in, space, 3) to (batch, out, larger space, 3).
 
     Args are those of ``torch.nn.ConvTranspose2d``, with one bias per component and channel.
 
@@ -305,7 +305,7 @@ class RotationConvTranspose3d(_RotationConvTranspose):
     checkpoints load.
 
     **Group** permutations of the batch: see :class:`RotationConv3d`.
-    **Shapes** ``x`` (batch, in, *space, 3) to (batch, out, *larger space, 3).
+    **Shapes** ``x`` (batch, in, space, 3) to (batch, out, larger space, 3).
 
     Args are those of ``torch.nn.ConvTranspose3d``, with one bias per component and channel.
 

@@ -33,7 +33,7 @@ class SphericalHarmonics(nn.Module):
 
     Args:
         l: a degree, several, or irreps.
-        normalize: evaluate at x/|x|.
+        normalize: evaluate at the unit vector along x.
         normalization: ``"component"``, ``"norm"`` or ``"integral"``, as
             :func:`~geomlib.algebra.irreps.spherical_harmonics`.
         backend: of :func:`~geomlib.kernels.harmonics.spherical_harmonics`.

@@ -26,7 +26,7 @@ class MVGroupNorm(nn.Module):
 
     **Group** O(3) without bias (for three components), since means of vectors and lengths turn with the field; with the bias,
     which is a fixed vector per channel, permutations of the batch only.
-    **Shapes** ``x`` (batch, channels, *space, components) to the same.
+    **Shapes** ``x`` (batch, channels, space, components) to the same.
 
     Args:
         channels: of the input.

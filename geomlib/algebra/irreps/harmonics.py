@@ -47,7 +47,7 @@ def spherical_harmonics(
     Args:
         l: a degree, several, or irreps whose parity is that of spherical harmonics.
         x: vectors.
-        normalize: evaluate at x/|x|; the zero vector gives 0 for l > 0, with finite gradients.
+        normalize: evaluate at the unit vector along x; the zero vector gives 0 for l > 0, with finite gradients.
         normalization: of :math:`\|Y_l\|` on unit vectors: ``"component"`` :math:`\sqrt{2l+1}`, ``"norm"`` 1,
             ``"integral"`` orthonormal on the sphere.
 
