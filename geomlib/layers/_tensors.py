@@ -18,7 +18,6 @@ __all__ = [
     "checked_tensor",
     "declared",
     "invariant_form",
-    "kept",
     "orders_of",
     "permutes",
     "random_tensors",
@@ -122,15 +121,6 @@ def checked_mask(layer: str, mask: Tensor, group: TensorGroup, rows: int, size: 
             f"{layer}: `mask` is {mask.dtype} {tuple(mask.shape)}, expected bool ({rows}, {size}): True for the nodes that "
             "are there."
         )
-
-
-def kept(x: Tensor, mask: Tensor) -> Tensor:  # (B, C, n, ..., n), (B, n)
-    """Return x with zeros at the entries of absent nodes."""
-    for axis in range(2, x.dim()):
-        shape = [1] * x.dim()
-        shape[0], shape[axis] = mask.shape
-        x = x.masked_fill(~mask.view(shape), 0.0)
-    return x
 
 
 def size_of(layer: str, group: TensorGroup, found: int | None) -> int:

@@ -14,7 +14,8 @@ from geomlib.algebra.diagrams.groups import S
 from geomlib.algebra.symmetry import Symmetry
 from geomlib.errors import InvalidInput
 from geomlib.kernels.autocast import full_precision
-from geomlib.layers._tensors import checked_channels, checked_mask, checked_tensor, kept
+from geomlib.kernels.diagrams.masks import kept
+from geomlib.layers._tensors import checked_channels, checked_mask, checked_tensor
 
 __all__ = ["BilabelledLinear"]
 

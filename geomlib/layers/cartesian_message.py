@@ -177,15 +177,9 @@ class CartesianMessage(Float64Buffers):
     @classmethod
     def example(cls, generator: torch.Generator) -> tuple[CartesianMessage, dict[str, Any]]:
         """Return an instance and one set of inputs."""
-        from geomlib.layers._examples import edges_of, example_atoms
+        from geomlib.layers._examples import example_features
 
-        _, pos = example_atoms(generator)
-        edge_index = edges_of(pos)
-        inputs = {
-            "x": torch.randn(len(pos), 9, 4, generator=generator),
-            "edge_index": edge_index,
-            "edge_vec": pos[edge_index[1]] - pos[edge_index[0]],
-        }
+        inputs = example_features(generator, 4)
         return cls(4, 8, 5.0, hidden=8), inputs
 
     def extra_repr(self) -> str:

@@ -15,6 +15,7 @@ from geomlib.algebra.types import closest
 from geomlib.errors import InvalidInput
 from geomlib.kernels.autocast import full_precision
 from geomlib.kernels.diagrams import Plan, tensor_map
+from geomlib.kernels.diagrams.masks import kept
 from geomlib.kernels.diagrams.reference import matrices
 from geomlib.kernels.dispatch import inside_transform, traced
 from geomlib.layers._diagram_maps import BASES, diagram_maps
@@ -24,7 +25,6 @@ from geomlib.layers._tensors import (
     checked_mask,
     checked_tensor,
     declared,
-    kept,
     permutes,
     random_tensors,
     size_of,
@@ -191,17 +191,15 @@ class EquivariantLinear(nn.Module):
         if mask is not None:
             checked_mask("EquivariantLinear", mask, self.group, x.shape[0], size)
 
-        def multiply(z: Tensor, w: Tensor, plan: Plan) -> Tensor:
-            return tensor_map(z, w, plan, n=size, backend=self.backend)
+        return self.evaluate(x, mask, size)
 
-        return self.evaluate(x, mask, size, multiply)
-
-    def evaluate(self, x: Tensor, mask: Tensor | None, size: int, multiply: Multiply) -> Tensor:
-        """Return the image, with the sum over diagrams done by ``multiply(x, weights, plan)``; nothing is checked."""
+    def evaluate(self, x: Tensor, mask: Tensor | None, size: int, multiply: Multiply | None = None) -> Tensor:
+        """Return the image, with the sum over diagrams done by ``multiply(x, weights, plan)`` if given; nothing is checked."""
 
         def plain(z: Tensor, w: Tensor, plan: Plan) -> Tensor:
             return tensor_map(z, w, plan, n=size, backend=self.backend)
 
+        multiply = multiply or plain
         if mask is None:
             y = multiply(x, self.maps(self.weight, size), self.maps.maps.plan)
             if self.bias is None or self.shifts is None:

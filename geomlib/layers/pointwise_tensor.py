@@ -12,12 +12,12 @@ from geomlib.algebra.diagrams import TensorGroup, tensor_group
 from geomlib.algebra.symmetry import Symmetry
 from geomlib.errors import InvalidInput
 from geomlib.kernels.autocast import full_precision
+from geomlib.kernels.diagrams.masks import kept
 from geomlib.layers._tensors import (
     checked_channels,
     checked_mask,
     checked_tensor,
     declared,
-    kept,
     random_tensors,
 )
 

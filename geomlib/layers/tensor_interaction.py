@@ -116,17 +116,11 @@ class TensorInteraction(nn.Module):
     @classmethod
     def example(cls, generator: torch.Generator) -> tuple[TensorInteraction, dict[str, Any]]:
         """Return an instance and one set of inputs."""
-        from geomlib.layers._examples import edges_of, example_atoms
+        from geomlib.layers._examples import example_features
 
-        _, pos = example_atoms(generator)
-        edge_index = edges_of(pos)
-        inputs = {
-            "x": torch.randn(len(pos), 9, 8, generator=generator),
-            "edge_index": edge_index,
-            "edge_vec": pos[edge_index[1]] - pos[edge_index[0]],
-            "charge": torch.randn(1, generator=generator).expand(len(pos)).contiguous(),
-        }
-        return cls(8, 8, 5.0), inputs
+        inputs = example_features(generator, 8)
+        charge = torch.randn(1, generator=generator).expand(len(inputs["x"])).contiguous()
+        return cls(8, 8, 5.0), {**inputs, "charge": charge}
 
     def extra_repr(self) -> str:
         """Return the group and the types."""

@@ -12,6 +12,7 @@ from geomlib.algebra.symmetry import Symmetry
 from geomlib.errors import InvalidInput
 from geomlib.kernels.autocast import full_precision
 from geomlib.kernels.diagrams import Plan
+from geomlib.kernels.diagrams.masks import kept
 from geomlib.layers._constants import Float64Buffers
 from geomlib.layers._outer_map import OuterMap
 from geomlib.layers._tensors import (
@@ -19,7 +20,6 @@ from geomlib.layers._tensors import (
     checked_tensor,
     declared,
     invariant_form,
-    kept,
     random_tensors,
     size_of,
 )

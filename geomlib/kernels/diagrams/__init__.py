@@ -18,6 +18,7 @@ from geomlib.kernels.autocast import no_autocast
 from geomlib.kernels.diagrams.cost import best_backend, best_loops, loops_pay
 from geomlib.kernels.diagrams.function import Way, differentiable_map
 from geomlib.kernels.diagrams.grouped import grouped_map
+from geomlib.kernels.diagrams.masks import kept
 from geomlib.kernels.diagrams.orbits import orbit_map, product_map
 from geomlib.kernels.diagrams.per_diagram import per_diagram_map
 from geomlib.kernels.diagrams.plan import Plan, tensor_plan
@@ -79,13 +80,13 @@ def tensor_map(
         return y.to(x.dtype)
     with no_autocast(x.device.type):
         if mask is not None:
-            x = _masked(x, mask, plan.k)
+            x = kept(x, mask)
         chosen = _chosen(x, weights, plan, size, backend)
         if chosen == "grouped":
             y = _shared(x, weights, plan, size)
         else:
             y = (dense_map if chosen == "dense" else per_diagram_map)(x, weights, plan, size)
-        return y if mask is None else _masked(y, mask, plan.l)
+        return y if mask is None else kept(y, mask)
 
 
 def _chosen(x: Tensor, weights: Tensor, plan: Plan, n: int, backend: str) -> str:
@@ -122,15 +123,6 @@ def _grouped(x: Tensor, weights: Tensor, plan: Plan, n: int) -> Tensor:
     if way == "planes":
         return differentiable_map(x.contiguous(), weights, plan, n, way)
     return differentiable_map(x.movedim(1, -1).contiguous(), weights, plan, n, way).movedim(-1, 1)
-
-
-def _masked(x: Tensor, mask: Tensor, order: int) -> Tensor:
-    """Return x with zeros wherever an index is a node that is not there."""
-    batch, n = mask.shape
-    for axis in range(order):
-        shape = [batch, 1, *[1] * axis, n, *[1] * (order - axis - 1)]
-        x = x.masked_fill(~mask.view(shape), 0.0)
-    return x
 
 
 def _check(x: Tensor, weights: Tensor, plan: Plan, mask: Tensor | None, n: int | None, backend: str) -> int:

@@ -13,6 +13,7 @@ from torch import Tensor
 from geomlib.algebra.diagrams import Sp, TensorGroup, dim_hom, tensor_group
 from geomlib.errors import InvalidInput
 from geomlib.layers.equivariant_linear import EquivariantLinear
+from tests.layers.diagrams.common import doubled
 
 CASES = json.loads((Path(__file__).parents[2] / "data" / "diagrams" / "layers_labels.json").read_text())
 GROUPS = ("S_3", "S_5", "A_3", "B(2)", "O(2)", "O(3)", "SO(2)", "SO(3)", "Sp(2)", "Sp(4,block)", "O(1,2)")
@@ -41,13 +42,6 @@ def dense(layer: EquivariantLinear, n: int) -> tuple[Tensor, Tensor]:
     assert held is not None
     shifts = torch.stack([d.matrix(group) for d in held.maps.diagrams])[..., 0]
     return whole, torch.einsum("do,dy->oy", held(layer.bias, n).double(), shifts)
-
-
-def randomised(layer: EquivariantLinear) -> EquivariantLinear:
-    with torch.no_grad():
-        for p in layer.parameters():
-            p.normal_()
-    return layer.double()
 
 
 @pytest.mark.parametrize("backend", ["auto", "grouped"])
@@ -80,7 +74,7 @@ def test_every_parametrisation_is_its_dense_matrix(text: str, basis: str, normal
             EquivariantLinear(group, 2, 2, 1, 1, basis=basis)
         return
     for k, l in ((2, 2), (1, 3), (2, 0), (0, 2)):
-        layer = randomised(EquivariantLinear(group, k, l, 2, 3, basis=basis, normalization=normalization))
+        layer = doubled(EquivariantLinear(group, k, l, 2, 3, basis=basis, normalization=normalization))
         assert layer.num_maps == dim_hom(group, k, l)
         n = group.size
         x = torch.randn(4, 2, *[n] * k, dtype=torch.float64)
@@ -117,7 +111,7 @@ def test_initial_size() -> None:
 
 @pytest.mark.parametrize("normalization", ["mean", "unit", "sum"])
 def test_weights_serve_every_size(normalization: str) -> None:
-    layer = randomised(EquivariantLinear("S_n", 2, 2, 2, 2, normalization=normalization))
+    layer = doubled(EquivariantLinear("S_n", 2, 2, 2, 2, normalization=normalization))
     labels = layer.labels
     for n in (1, 2, 3, 6):
         x = torch.randn(2, 2, n, n, dtype=torch.float64)
@@ -147,7 +141,7 @@ def test_weights_serve_every_size(normalization: str) -> None:
 @pytest.mark.parametrize("orders", [(2, 2), (1, 2), (0, 2), (2, 0), (3, 1), (0, 0)])
 def test_a_padded_batch_is_the_unpadded_one(basis: str, norm: str, orders: tuple[int, int]) -> None:
     k, l = orders
-    layer = randomised(EquivariantLinear("S_n", k, l, 2, 3, basis=basis, normalization=norm))
+    layer = doubled(EquivariantLinear("S_n", k, l, 2, 3, basis=basis, normalization=norm))
     sizes = [4, 1, 3, 5]
     mask = torch.arange(5) < torch.tensor(sizes)[:, None]
     x = torch.randn(4, 2, *[5] * k, dtype=torch.float64)
@@ -171,7 +165,7 @@ def test_a_padded_batch_is_the_unpadded_one(basis: str, norm: str, orders: tuple
 
 
 def test_signed_permutations_take_masks_too() -> None:
-    large, small = (randomised(EquivariantLinear(f"B({n})", 2, 2, 1, 2, which="spanning")) for n in (5, 3))
+    large, small = (doubled(EquivariantLinear(f"B({n})", 2, 2, 1, 2, which="spanning")) for n in (5, 3))
     small.load_state_dict(large.state_dict())
     x = torch.randn(2, 1, 5, 5, dtype=torch.float64)
     mask = torch.arange(5).expand(2, 5) < 3
@@ -184,7 +178,7 @@ def test_signed_permutations_take_masks_too() -> None:
 def test_bases_agree_after_the_transform(text: str) -> None:
     """The same map in every basis and normalisation, and orthonormal maps are orthonormal and span the same."""
     group, n = tensor_group(text), tensor_group(text).size
-    first = randomised(EquivariantLinear(group, 2, 2, 2, 3))
+    first = doubled(EquivariantLinear(group, 2, 2, 2, 3))
     x = torch.randn(3, 2, n, n, dtype=torch.float64)
     bases = ["diagram", "orthonormal"] + (["orbit"] if group.kind in "SAB" else [])
     shifts = [d.label for d in first.shifts.maps.diagrams], first.shifts(first.bias, n)
@@ -205,12 +199,12 @@ def test_bases_agree_after_the_transform(text: str) -> None:
      ("SO(3)", None), ("Sp(2)", None), ("Sp(4,block)", None), ("O(1,2)", None)],
 )  # fmt: skip
 def test_two_layers_fuse_to_one(text: str, n: int | None) -> None:
-    first = randomised(
+    first = doubled(
         EquivariantLinear(text, 1, 2, 2, 3)
         if text in ("S_n", "SO(3)", "A_3")
         else EquivariantLinear(text, 2, 2, 2, 3)
     )
-    then = randomised(EquivariantLinear(text, 2, 2, 3, 2))
+    then = doubled(EquivariantLinear(text, 2, 2, 3, 2))
     one = first.fuse(then, n)
     x = torch.randn(3, 2, *[n or first.group.size] * first.k, dtype=torch.float64)
     torch.testing.assert_close(one(x), then(first(x)), rtol=1e-11, atol=1e-11)
@@ -218,7 +212,7 @@ def test_two_layers_fuse_to_one(text: str, n: int | None) -> None:
 
 def test_fusion_with_a_form_of_ones_own() -> None:
     form = torch.tensor([[0.0, 2, 1, 0], [-2, 0, 0, 1], [-1, 0, 0, 3], [0, -1, -3, 0]])
-    first, then = (randomised(EquivariantLinear(Sp(4, form), 2, 2, 2, 2)) for _ in range(2))
+    first, then = (doubled(EquivariantLinear(Sp(4, form), 2, 2, 2, 2)) for _ in range(2))
     x = torch.randn(3, 2, 4, 4, dtype=torch.float64)
     torch.testing.assert_close(first.fuse(then)(x), then(first(x)), rtol=1e-11, atol=1e-11)
 
@@ -231,7 +225,7 @@ def test_fusion_with_a_form_of_ones_own() -> None:
 def test_symmetric_tensors(text: str, k: int, l: int, full: int, both: int) -> None:
     """Counts of the spec; symmetric outputs; the antisymmetric part of an input changes nothing."""
     assert EquivariantLinear(text, k, l, 1, 1).num_maps == full
-    layer = randomised(EquivariantLinear(text, k, l, 1, 2, symmetric=(True, True)))
+    layer = doubled(EquivariantLinear(text, k, l, 1, 2, symmetric=(True, True)))
     assert layer.num_maps == both
     if k + l > 5:
         return
@@ -253,7 +247,7 @@ def test_maps_that_vanish_between_symmetric_tensors_are_left_out() -> None:
 
 @pytest.mark.parametrize("text", ["S_n", "A_3", "SO(2)", "Sp(2)"])
 def test_inputs_of_every_shape(text: str) -> None:
-    layer = randomised(
+    layer = doubled(
         EquivariantLinear(text, 2, 1, 2, 3) if text in ("S_n", "A_3") else EquivariantLinear(text, 2, 2, 2, 3)
     )
     n = layer.group.n or 4
@@ -271,14 +265,14 @@ def test_inputs_of_every_shape(text: str) -> None:
 
 
 def test_one_node() -> None:
-    layer = randomised(EquivariantLinear("S_n", 2, 2, 1, 1))
+    layer = doubled(EquivariantLinear("S_n", 2, 2, 1, 1))
     y = layer(torch.full((1, 1, 1, 1), 2.0, dtype=torch.float64))
     torch.testing.assert_close(y.flatten()[0], 2.0 * layer.weight.sum() + layer.bias.sum())
 
 
 @pytest.mark.parametrize("basis", ["diagram", "orbit", "orthonormal"])
 def test_derivatives(basis: str) -> None:
-    layer = randomised(EquivariantLinear("A_3", 1, 2, 1, 2, basis=basis))
+    layer = doubled(EquivariantLinear("A_3", 1, 2, 1, 2, basis=basis))
     x = torch.randn(2, 1, 3, dtype=torch.float64, requires_grad=True)
 
     def of(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:

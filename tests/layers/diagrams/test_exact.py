@@ -17,14 +17,7 @@ from geomlib.layers import (
     TensorProductLayer,
 )
 from geomlib.verify import check
-
-
-def randomised(layer: nn.Module) -> nn.Module:
-    with torch.no_grad():
-        for p in layer.parameters():
-            p.normal_()
-    return layer
-
+from tests.layers.diagrams.common import randomised
 
 SQUARE = AutGraph([(0, 1), (1, 2), (2, 3), (3, 0)], 4)
 PRODUCTS = [Product(tensor_group("S_3"), tensor_group(text)) for text in ("S_2", "O(2)")]

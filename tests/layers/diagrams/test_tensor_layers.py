@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from geomlib.algebra.diagrams import dim_hom, tensor_group
 from geomlib.errors import InvalidInput
@@ -16,13 +16,7 @@ from geomlib.layers import (
     PointwiseTensor,
     TensorProductLayer,
 )
-
-
-def randomised(layer: nn.Module) -> nn.Module:
-    with torch.no_grad():
-        for p in layer.parameters():
-            p.normal_()
-    return layer.double()
+from tests.layers.diagrams.common import doubled
 
 
 def normal(*shape: int) -> Tensor:
@@ -30,7 +24,7 @@ def normal(*shape: int) -> Tensor:
 
 
 def test_a_layer_of_several_orders_is_the_sum_of_its_pairs() -> None:
-    layer = randomised(EquivariantTensorLayer("S_n", {0: 2, 1: 3, 2: 1}, {1: 2, 2: 4}))
+    layer = doubled(EquivariantTensorLayer("S_n", {0: 2, 1: 3, 2: 1}, {1: 2, 2: 4}))
     x = {0: normal(3, 2), 1: normal(3, 3, 5), 2: normal(3, 1, 5, 5)}
     y = layer(x)
     for l, c_out in ((1, 2), (2, 4)):
@@ -65,7 +59,7 @@ def test_the_size_of_outputs_does_not_grow_with_the_number_of_orders() -> None:
 
 
 def test_padded_features_are_the_unpadded_ones() -> None:
-    layer = randomised(EquivariantTensorLayer("S_n", {0: 1, 1: 2, 2: 1}, {0: 2, 1: 1, 2: 1}))
+    layer = doubled(EquivariantTensorLayer("S_n", {0: 1, 1: 2, 2: 1}, {0: 2, 1: 1, 2: 1}))
     mask = torch.tensor([[True] * 3 + [False] * 2, [True] * 5])
     x = {0: normal(2, 1), 1: normal(2, 2, 5), 2: normal(2, 1, 5, 5)}
     y = layer(x, mask)
@@ -85,7 +79,7 @@ def test_padded_features_are_the_unpadded_ones() -> None:
 def test_a_product_is_the_linear_map_of_the_outer_product(
     text: str, k1: int, k2: int, l: int, normalization: str
 ) -> None:
-    layer = randomised(TensorProductLayer(text, k1, k2, l, 2, 3, normalization=normalization))
+    layer = doubled(TensorProductLayer(text, k1, k2, l, 2, 3, normalization=normalization))
     n = layer.group.n or 4
     x, y = normal(5, 2, *[n] * k1), normal(5, 2, *[n] * k2)
     outer = x.reshape(5, 2, *x.shape[2:], *[1] * k2) * y.reshape(5, 2, *[1] * k1, *y.shape[2:])
@@ -100,7 +94,7 @@ def test_matrix_products_and_derivatives() -> None:
     layer.linear.set_diagram_weights([["E", [[0, 2], [1, 5], [3, 4]]]], torch.ones(1, 1, 1))
     x, y = normal(4, 1, 3, 3), normal(4, 1, 3, 3)
     torch.testing.assert_close(layer(x, y), x @ y)
-    small = randomised(TensorProductLayer("Sp(2)", 1, 1, 2, 1, 1))
+    small = doubled(TensorProductLayer("Sp(2)", 1, 1, 2, 1, 1))
     pair = [normal(2, 1, 2).requires_grad_() for _ in range(2)]
     assert torch.autograd.gradcheck(small, pair) and torch.autograd.gradgradcheck(small, pair)
 
