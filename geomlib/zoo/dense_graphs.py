@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from geomlib.errors import InvalidInput
+from geomlib.kernels.diagrams.masks import kept
 from geomlib.zoo._samples import check_samples
 
 __all__ = [
@@ -180,7 +181,4 @@ def graph_tensor(
     """
     parts = [adjacency[:, None]] if x is None else [adjacency[:, None], torch.diag_embed(x)]
     found = torch.cat(parts, 1)
-    if mask is None:
-        return found
-    inside = mask[:, None, :, None] & mask[:, None, None, :]
-    return torch.where(inside, found, found.new_zeros(()))
+    return found if mask is None else kept(found, mask)
