@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from geomlib._lazy import attribute_loader
+from geomlib._lazy import attribute_loader, register_fast_path
 from geomlib._version import __version__
 from geomlib.errors import CheckpointError, GeomlibError, InvalidInput, MissingDependency
 
@@ -36,3 +36,5 @@ _LAZY = {
 }
 
 __getattr__ = attribute_loader("geomlib", _LAZY)
+
+register_fast_path("spectral", "geomlib.kernels.spectral")
