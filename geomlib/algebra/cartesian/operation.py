@@ -17,6 +17,7 @@ from geomlib.algebra.cartesian.drawing import draw
 from geomlib.algebra.cartesian.networks import Network
 from geomlib.algebra.cartesian.spec import TensorSpec
 from geomlib.algebra.diagrams import Diagram
+from geomlib.algebra.permutations import levi_civita
 from geomlib.errors import InvalidInput
 
 __all__ = ["Plan", "TensorOp", "evaluate"]
@@ -312,8 +313,4 @@ def _batch(inputs: Sequence[TensorSpec], n: int, tensors: Sequence[Tensor]) -> t
 def _constant(name: str, n: int) -> Tensor:
     if name == "delta":
         return torch.eye(n, dtype=torch.float64)
-    eps = torch.zeros((n,) * n, dtype=torch.float64)
-    for order in itertools.permutations(range(n)):
-        turns = sum(a > b for a, b in itertools.combinations(order, 2))
-        eps[order] = -1.0 if turns % 2 else 1.0
-    return eps
+    return levi_civita(n)

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from geomlib.algebra.diagrams.diagram import Diagram
 from geomlib.algebra.diagrams.groups import TensorGroup
-from geomlib.algebra.diagrams.matrices import entries, permutation_table, require_group
+from geomlib.algebra.diagrams.matrices import entries, require_group
+from geomlib.algebra.permutations import levi_civita
 from geomlib.errors import InvalidInput
 
 __all__ = ["Factors", "apply", "factor", "planar_multiply"]
@@ -145,9 +146,7 @@ def planar_multiply(d: Diagram, x: Tensor, group: TensorGroup) -> Tensor:
 
 def _epsilon(x: Tensor, n: int, above: int, below: int, others: int) -> Tensor:
     """Contract epsilon with the first ``below`` of the last ``below + others`` axes; its other legs come in their place."""
-    rows, sign = permutation_table(n, n)
-    epsilon = x.new_zeros([n] * n)
-    epsilon[tuple(rows.to(x.device).T)] = sign.to(x)
+    epsilon = levi_civita(n).to(x)
     batch = x.shape[: x.dim() - below - others]
     flat = x.reshape(*batch, n**below, n**others)
     y = epsilon.reshape(n**above, n**below) @ flat

@@ -6,15 +6,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from geomlib.algebra.diagrams.diagram import Diagram
 from geomlib.algebra.diagrams.groups import TensorGroup
+from geomlib.algebra.permutations import permutation_table
 from geomlib.errors import InvalidInput
 
-__all__ = ["MAX_BYTES", "entries", "matrix", "permutation_table", "require_group"]
+__all__ = ["MAX_BYTES", "entries", "matrix", "require_group"]
 
 #: Bytes of the largest dense matrix that is written without being asked twice.
 MAX_BYTES = 4 * 2**30
@@ -51,27 +51,6 @@ def require_group(d: Diagram, group: TensorGroup) -> int:
     if d.kind in ("jellyfish", "orbit+", "orbit-") and (n < 2 or t not in (n - 1, n)):
         raise InvalidInput(f"{d!r} has {t} blocks; of A_{n} it must have {n - 1} or {n}, and n >= 2.")
     return n
-
-
-def permutation_table(n: int, t: int) -> tuple[Tensor, Tensor]:  # (P, t), (P,)
-    """Return all assignments of t different values out of n, and the sign of each.
-
-    The sign is that of the permutation they form with the missing values added in increasing order.
-
-    >>> permutation_table(3, 2)[0].tolist(), permutation_table(3, 2)[1].tolist()
-    ([[0, 1], [0, 2], [1, 0], [1, 2], [2, 0], [2, 1]], [1, -1, -1, 1, 1, -1])
-    """
-    # NumPy: a table may be made while a step is recorded, which follows no operator that reads values.
-    rows, sign = np.zeros((1, 0), np.int64), np.ones(1, np.int64)
-    for _ in range(t):
-        left = np.ones((len(rows), n), bool)
-        np.put_along_axis(left, rows, False, 1)
-        row, value = left.nonzero()
-        # Inversions with what comes later: the smaller values that are left.
-        smaller = left.cumsum(1)[row, value] - 1
-        rows = np.concatenate([rows[row], value[:, None]], 1)
-        sign = sign[row] * (1 - 2 * (smaller % 2))
-    return torch.from_numpy(rows), torch.from_numpy(sign)
 
 
 def entries(d: Diagram, group: TensorGroup) -> tuple[Tensor, Tensor]:  # (nnz,), (nnz,)

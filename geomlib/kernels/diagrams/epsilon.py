@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from geomlib.algebra.diagrams.matrices import permutation_table
+from geomlib.algebra.permutations import permutation_table
 from geomlib.kernels.diagrams.constants import Constant
 
 __all__ = ["Core", "Epsilon"]

@@ -20,8 +20,9 @@ from geomlib.algebra.diagrams import (
     permuting,
     tensor_group,
 )
-from geomlib.algebra.diagrams.matrices import entries, permutation_table
+from geomlib.algebra.diagrams.matrices import entries
 from geomlib.algebra.groups import parity
+from geomlib.algebra.permutations import permutation_table
 from geomlib.errors import InvalidInput
 from tests.algebra.diagrams.common import GROUPS, named
 
