@@ -36,7 +36,7 @@ class Motions:
     """Sequences of joints, one after another.
 
     Args:
-        joints: (frames, joints, 3) in units of :data:`UNIT` lengths of the skeleton files.
+        joints: (frames, joints, 3) in units of :data:`UNIT` lengths of the skeleton files, unless they were read in another.
         offsets: sequence i has the frames offsets[i] to offsets[i+1] - 1.
         actor: of every sequence.
         split: of every sequence, by actor: ``train`` or ``test``.
@@ -63,8 +63,12 @@ def motion_file(path: str | Path | None = None) -> Path:
     return shared_path("motion", path, _FILE, how)
 
 
-def read_motions(path: str | Path | None = None) -> Motions:
+def read_motions(path: str | Path | None = None, unit: float = UNIT) -> Motions:
     """Return the sequences.
+
+    Args:
+        path: of the file, see :func:`motion_file`.
+        unit: in lengths of the skeleton files, that joints are given in.
 
     Raises:
         InvalidInput: the file is absent, damaged, or its arrays do not fit together.
@@ -75,10 +79,16 @@ def read_motions(path: str | Path | None = None) -> Motions:
             arrays = {key: data[key] for key in _KEYS}
     except (KeyError, ValueError, OSError, zipfile.BadZipFile) as error:
         raise InvalidInput(f"motion: {file} cannot be read ({error}). It needs {', '.join(_KEYS)}.") from None
-    joints, offsets = arrays["joints"].astype(np.float64) / UNIT, arrays["offsets"]
+    joints, offsets = arrays["joints"].astype(np.float64) / unit, arrays["offsets"]
     count, parent = len(offsets) - 1, arrays["parent"].astype(np.int64) - 1
     fits = joints.ndim == 3 and joints.shape[1:] == (len(parent), 3) and np.isfinite(joints).all()
-    fits = fits and offsets[0] == 0 and offsets[-1] == len(joints) and bool((np.diff(offsets) > 0).all())
+    fits = (
+        fits
+        and np.issubdtype(offsets.dtype, np.integer)
+        and offsets[0] == 0
+        and offsets[-1] == len(joints)
+        and bool((np.diff(offsets) > 0).all())
+    )
     if not (fits and len(arrays["actor"]) == len(arrays["split"]) == count):
         raise InvalidInput(
             f"motion: the arrays of {file} do not fit together, or hold numbers that are not finite."
