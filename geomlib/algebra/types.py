@@ -12,6 +12,8 @@ kind                    layout             action of an element with linear part
 ``pseudoscalar``        (...)              multiplied by sign(det A)
 ``tensor(k)``           (..., n, ..., n)   A on each of the last k axes
 ``sym2``                (..., n, n)        A X A^T
+``columns``             (..., n, T)        A X: vectors are columns, channels of a series
+``blocks(p)``           (..., p n, p n)    A on each of p blocks of rows and columns
 ``cell``                (..., n, n)        rows are vectors
 ``cartesian``           (..., 9, C)        irreps 0e + 1o + 2e on the next to last axis
 ``mv(p,q,r)[grades]``   (..., blades)      compound matrices of A, blades by grade and then lexicographic; null
@@ -66,17 +68,18 @@ Scope: TypeAlias = Literal["node", "edge", "graph", "cell"]
 SCOPES = ("node", "edge", "graph", "cell")
 #: Kinds without a parameter; those of `PARAMETRIC` and irreps strings come on top.
 KINDS = (
-    "point", "vector", "covector", "pseudovector", "scalar", "pseudoscalar", "sym2", "cell", "cartesian", "index", "inv",
+    "point", "vector", "covector", "pseudovector", "scalar", "pseudoscalar", "sym2", "columns", "cell", "cartesian",
+    "index", "inv",
 )  # fmt: skip
 #: Kinds with parameters, as they are written.
-PARAMETRIC = ("tensor(k)", "mv(p,q,r)", "spd(n)", "grassmann(n,p)", "perm(k)", "simplex(k)")
+PARAMETRIC = ("tensor(k)", "blocks(p)", "mv(p,q,r)", "spd(n)", "grassmann(n,p)", "perm(k)", "simplex(k)")
 #: Highest degree of the irreps known to this version.
 MAX_L = 11
 
 _KIND = re.compile(r"([A-Za-z_]\w*)\s*(?:\(([^()]*)\))?\s*(?:\[([^\[\]]*)\])?")
 _EXAMPLES = {
     "tensor": "tensor(2)", "perm": "perm(2)", "simplex": "simplex(2)", "spd": "spd(3)", "grassmann": "grassmann(5,2)",
-    "mv": "mv(3,0,0)",
+    "mv": "mv(3,0,0)", "blocks": "blocks(2)",
 }  # fmt: skip
 # Arguments whose first axis counts nodes in every library of the field: no scope needs to be written.
 _NODE_NAMES = frozenset({"pos", "z", "x", "batch", "species", "atomic_numbers", "forces", "force"})
@@ -255,6 +258,8 @@ def _parametric(kind: str, inside: str | None, grades: str | None, text: str) ->
             if len(numbers) == 1 and (kind != "perm" or n)
             else "it takes one order k (for perm, at least 1)"
         )
+    elif kind == "blocks":
+        problem = "" if len(numbers) == 1 and n else "it takes one number p of blocks"
     elif kind == "spd":
         problem = "" if len(numbers) == 1 and n else "it takes one dimension n"
     elif kind == "grassmann":

@@ -250,7 +250,9 @@ def _chosen(found: Leaves, output: str | None) -> str:
 
 def _axes(t: TensorType) -> int:
     """Return how many axes the representation takes."""
-    return {"scalar": 0, "pseudoscalar": 0, "inv": 0, "index": 0, "sym2": 2, "cell": 2, "cartesian": 2}.get(
+    if t.kind in ("sym2", "cell", "cartesian", "columns", "blocks"):
+        return 2
+    return {"scalar": 0, "pseudoscalar": 0, "inv": 0, "index": 0}.get(
         t.kind, t.order if t.kind == "tensor" else 1
     )
 

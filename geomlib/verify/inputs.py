@@ -176,7 +176,9 @@ def _shape(t: TensorType, dim: int) -> tuple[int, ...]:
         return (dim, dim)
     if t.kind == "tensor":
         return (dim,) * t.order
-    return {"scalar": (), "pseudoscalar": (), "cartesian": (9, 4)}.get(t.kind, (dim,))
+    if t.kind == "blocks":
+        return (t.args[0] * dim,) * 2
+    return {"scalar": (), "pseudoscalar": (), "cartesian": (9, 4), "columns": (dim, 4)}.get(t.kind, (dim,))
 
 
 def infer_types(tree: Tree, given: Mapping[str, TensorType]) -> tuple[dict[str, TensorType], list[str]]:

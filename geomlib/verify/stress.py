@@ -195,7 +195,7 @@ def _batch(s: Setting, generator: Generator) -> Stress | None:
 
 
 def _zero(s: Setting, generator: Generator) -> Stress | None:
-    still = ("point", "cell", "index", "inv", "spd", "grassmann", "simplex")
+    still = ("point", "cell", "columns", "index", "inv", "spd", "blocks", "grassmann", "simplex")
 
     def is_feature(name: str) -> bool:
         t = s.inputs.get(name)

@@ -31,7 +31,8 @@ CASES = [
     ("covector", "Sp(4)", (4, 4)), ("pseudovector", "GL(3)", (4, 3)), ("pseudoscalar", "O(1,3)", (4,)),
     ("vector", "O(1,3)", (4, 4)), ("tensor(2)", "GL(3)", (4, 3, 3)), ("tensor(3)", "O(2)", (4, 2, 2, 2)),
     ("tensor(2)", "Sp(4)", (2, 4, 4)), ("sym2", "GL(2)", (4, 2, 2)), ("sym2*", "GL(3)", (4, 3, 3)),
-    ("cell", "O(3)", (1, 3, 3)), ("cell*", "GL(3)", (1, 3, 3)), ("cartesian", "E(3)", (2, 9, 4)),
+    ("columns", "GL(3)", (4, 3, 5)), ("columns*", "GL(3)", (4, 3, 5)), ("blocks(2)", "GL(3)", (4, 6, 6)),
+    ("blocks(3)*", "O(2)", (4, 6, 6)), ("cell", "O(3)", (1, 3, 3)), ("cell*", "GL(3)", (1, 3, 3)), ("cartesian", "E(3)", (2, 9, 4)),
     ("2x0e+3x3o+1x8e", "O(3)", (4, 40)), ("mv(3,0,0)", "O(3)", (4, 8)), ("mv(3,0,0)[1,2]", "SO(3)", (4, 6)),
     ("mv(1,3,0)", "O(1,3)", (4, 16)), ("mv(3,0,1)", "E(3)", (4, 16)), ("mv(3,0,1)*", "E(3)", (4, 16)),
     ("mv(3,0,1)", "Pin(3,0,1)", (4, 16)), ("mv(2,1,0)*", "Pin(2,1,0)", (4, 8)), ("mv(5,0,0)[2]", "O(5)", (4, 10)),
@@ -74,6 +75,8 @@ def test_the_action_is_the_matrix(type_: str, group: str, shape: tuple[int, ...]
             wanted = torch.einsum("ab,nbc->nac", m, x)
         elif t.kind == "cell":
             wanted = x @ m.T
+        elif t.kind == "columns":
+            wanted = m @ x
         else:
             wanted = (x.reshape(*shape[: len(shape) - axes], -1, 1).mT @ m.T).reshape(x.shape)
         torch.testing.assert_close(y, wanted, rtol=0, atol=1e-13 * max(1.0, float(m.abs().max())))

@@ -23,7 +23,7 @@ from geomlib.algebra.symmetry import parse_type
 
 TYPES = [
     "point", "vector", "pseudovector", "scalar", "pseudoscalar", "tensor(0)", "tensor(2)", "tensor(3)",
-    "sym2", "cell", "cartesian", "index", "inv", "2x0e+0o+1e+3x1o+2x2e+2o",
+    "sym2", "columns", "blocks(2)", "cell", "cartesian", "index", "inv", "2x0e+0o+1e+3x1o+2x2e+2o",
 ]  # fmt: skip
 
 
@@ -48,6 +48,8 @@ def test_action_is_the_matrix(name: str) -> None:
         "cartesian": (4, 9, 5),
         "sym2": (4, 3, 3),
         "cell": (4, 3, 3),
+        "columns": (4, 3, 5),
+        "blocks(2)": (4, 6, 6),
     }
     size = shape.get(name, (4, *(3,) * t.order) if t.kind == "tensor" else (4, t.dim or 3))
     x = torch.randn(size, generator=rng, dtype=torch.float64)
@@ -58,6 +60,12 @@ def test_action_is_the_matrix(name: str) -> None:
             want = want[:, :3]
         elif name == "cartesian":
             want = torch.einsum("ab,nbc->nac", m, x)
+        elif name == "columns":
+            want = torch.einsum("ab,nbc->nac", g.linear, x)
+        elif name == "blocks(2)":
+            y = y.view(4, 2, 3, 2, 3)
+            want = torch.einsum("ab,nibjc,dc->niajd", g.linear, x.view(4, 2, 3, 2, 3), g.linear)
+            torch.testing.assert_close(y.flatten(1), x.flatten(1) @ m.T, rtol=0, atol=1e-13)
         elif t.kind in ("tensor", "sym2"):
             m = torch.kron(g.linear, g.linear) if name == "sym2" else m
             want = (x.reshape(4, -1) @ m.T).reshape(x.shape)

@@ -12,7 +12,7 @@ from geomlib.algebra.types import KINDS, PARAMETRIC, SCOPES, dual_type, parse_ty
 WRITTEN = [
     "covector", "tensor(0)", "tensor(4)", "mv(3,0,0)", "mv(3,0,1)[1,3]", "mv(0,0,2)", "spd(4)", "grassmann(5,2)",
     "perm(2)", "simplex(0)", "simplex(3)", "sym2*", "spd(3)*", "cell*", "tensor(2)*", "mv(1,3,0)[2]*", "pseudovector*",
-    "1x11o+2x0e", *KINDS,
+    "1x11o+2x0e", "blocks(2)", "blocks(3)*", *KINDS,
 ]  # fmt: skip
 
 

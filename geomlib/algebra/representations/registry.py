@@ -14,6 +14,7 @@ from torch import Generator, Tensor
 
 from geomlib.algebra.groups import Element, Group, parse_group
 from geomlib.algebra.representations.base import Contragredient, Representation
+from geomlib.algebra.representations.blocks import BlockTensor, Columns
 from geomlib.algebra.representations.euclidean import Affine, Linear, Sign, Subspace, TensorPower, Trivial
 from geomlib.algebra.representations.exterior import Cochains, Multivectors, NodeAxes
 from geomlib.algebra.representations.wigner import Irreps
@@ -60,6 +61,8 @@ _KINDS: dict[str, _Kind] = {
     "pseudoscalar": _Kind(lambda _: Sign()),
     "tensor": _Kind(lambda t: TensorPower(t.order)),
     "sym2": _Kind(lambda _: TensorPower(2)),
+    "columns": _Kind(lambda _: Columns()),
+    "blocks": _Kind(lambda t: BlockTensor(t.args[0])),
     "cartesian": _Kind(lambda _: Irreps(_CARTESIAN, axis=-2), lambda _: ("E(3)",)),
     "irreps": _Kind(lambda t: Irreps(t.irreps), lambda _: ("E(3)",)),
     "mv": _Kind(lambda t: Multivectors(t.args[0], t.args[1], t.args[2], t.grades), _multivector_groups),
