@@ -30,6 +30,7 @@ from geomlib.algebra.manifolds.spd.cholesky import cholesky, congruence, unwhite
 from geomlib.algebra.manifolds.spd.mean import wasserstein_mean
 from geomlib.algebra.manifolds.spd.metric import Metric, stretched, trace_pair
 from geomlib.algebra.manifolds.spectral import lyapunov, polar, symfun
+from geomlib.algebra.manifolds.spectral.transforms import variant
 from geomlib.errors import InvalidInput
 
 __all__ = ["BuresWasserstein", "bw_sqdist", "optimal_map", "optimal_step"]
@@ -65,8 +66,7 @@ def bw_sqdist(P: Tensor, Q: Tensor) -> Tensor:  # (...)
     tensor(1.)
     """
     pair = torch.broadcast_tensors(symmetrize(P), symmetrize(Q))
-    # torch.compile takes no function with a forward-mode rule.
-    return (_Sqdist if torch.compiler.is_compiling() else _SqdistJvp).apply(*pair)
+    return variant(_Sqdist, _SqdistJvp)(*pair)
 
 
 class _Sqdist(Function):

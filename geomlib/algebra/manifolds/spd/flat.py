@@ -128,14 +128,9 @@ class Flat(Metric):
         return self.chart_inner(gap, gap)
 
     def chart_logits(self, A: Tensor, X: Tensor, Y: Tensor) -> Tensor:
-        """Return the logits (..., K) of coordinates X for K hyperplanes through coordinates Y with normals A."""
-        B = self.covector(A)
-        return X.flatten(-2) @ B.flatten(-2).mT - (Y * B).sum((-2, -1))
-
-    def logits(self, S: Tensor, P: Tensor, A: Tensor) -> Tensor:
-        """Return the logits (..., K) of S for K hyperplanes by one matrix product of coordinates."""
-        return self.chart_logits(A, self.chart(S), self.chart(P))
+        """Return the logit of coordinates X for the hyperplane through coordinates Y with normal A at the identity."""
+        return (self.covector(A) * (X - Y)).sum((-2, -1))
 
     def logit(self, S: Tensor, P: Tensor, A: Tensor) -> Tensor:
         """Return the logit of S for the hyperplane through P with normal A at the identity."""
-        return (self.covector(A) * (self.chart(S) - self.chart(P))).sum((-2, -1))
+        return self.chart_logits(A, self.chart(S), self.chart(P))

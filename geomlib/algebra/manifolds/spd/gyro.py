@@ -18,10 +18,10 @@ from torch import Tensor
 from geomlib.algebra.manifolds.spd.cholesky import congruence
 from geomlib.algebra.manifolds.spd.metric import Metric, safe_sqrt
 
-__all__ = ["coadd", "gangle", "gnorm", "gyr", "hyperplane"]
+__all__ = ["coadd", "gangle", "gnorm", "gyrate", "hyperplane"]
 
 
-def gyr(metric: Metric, P: Tensor, Q: Tensor, R: Tensor) -> Tensor:
+def gyrate(metric: Metric, P: Tensor, Q: Tensor, R: Tensor) -> Tensor:
     """Return gyr[P, Q] R; in flat metrics it is R."""
     F = metric.gyration(P, Q)
     return R.expand(torch.broadcast_shapes(R.shape, F.shape)) if metric.flat else congruence(F, R)
@@ -29,7 +29,7 @@ def gyr(metric: Metric, P: Tensor, Q: Tensor, R: Tensor) -> Tensor:
 
 def coadd(metric: Metric, P: Tensor, Q: Tensor) -> Tensor:
     """Return the gyro cosum, which is commutative and is what right cancellation needs."""
-    return metric.add(P, Q if metric.flat else gyr(metric, P, metric.neg(Q), Q))
+    return metric.add(P, Q if metric.flat else gyrate(metric, P, metric.neg(Q), Q))
 
 
 def gnorm(metric: Metric, P: Tensor) -> Tensor:

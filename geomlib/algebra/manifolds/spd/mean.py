@@ -28,6 +28,7 @@ from geomlib.algebra.manifolds.checks import symmetrize, values_known
 from geomlib.algebra.manifolds.spd.cholesky import cholesky, congruence, unwhiten, whiten
 from geomlib.algebra.manifolds.spd.metric import trace_pair
 from geomlib.algebra.manifolds.spectral import symfun
+from geomlib.algebra.manifolds.spectral.transforms import variant
 
 __all__ = ["karcher_mean", "wasserstein_mean"]
 
@@ -191,5 +192,4 @@ class _SolveJvp(_Solve):
 
 
 def _solve(R: Tensor, operator: Operator) -> Tensor:
-    # torch.compile takes no function with a forward-mode rule.
-    return (_Solve if torch.compiler.is_compiling() else _SolveJvp).apply(R, *operator)
+    return variant(_Solve, _SolveJvp)(R, *operator)

@@ -89,10 +89,6 @@ class Metric(ABC):
     def logit(self, S: Tensor, P: Tensor, A: Tensor) -> Tensor:
         """Return the logit of S for the hyperplane through P with normal A at the identity."""
 
-    def logits(self, S: Tensor, P: Tensor, A: Tensor) -> Tensor:
-        """Return the logits (..., K) of S for K hyperplanes."""
-        return self.logit(S.unsqueeze(-3), P, A)
-
     def dist(self, P: Tensor, Q: Tensor) -> Tensor:
         """Return the distance, with subgradient zero where the points coincide."""
         return safe_sqrt(self.sqdist(P, Q))

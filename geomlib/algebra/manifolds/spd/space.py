@@ -259,7 +259,7 @@ class SPD:
         return safe_sqrt(self.chart_sqdist(X, Y))
 
     def chart_logits(self, X: Tensor, Y: Tensor, A: Tensor) -> Tensor:
-        """Return `logits` of points (..., n, n) for biases (K, n, n), both given by coordinates: one matrix product."""
+        """Return `logits` of points X for hyperplanes through points Y, both given by coordinates."""
         return self._call(self._flat().chart_logits, {}, {"A": A}, coordinates={"X": X, "Y": Y})
 
     def add(self, P: Tensor, Q: Tensor) -> Tensor:
@@ -278,9 +278,9 @@ class SPD:
         """Return the orthogonal matrix F of the gyration R -> F R F^T; the identity in flat metrics."""
         return self._call(self.rule.gyration, {"P": P, "Q": Q})
 
-    def gyr(self, P: Tensor, Q: Tensor, R: Tensor) -> Tensor:
+    def gyrate(self, P: Tensor, Q: Tensor, R: Tensor) -> Tensor:
         """Return the gyration of R by P and Q."""
-        return self._call(partial(gyro.gyr, self.rule), {"P": P, "Q": Q, "R": R})
+        return self._call(partial(gyro.gyrate, self.rule), {"P": P, "Q": Q, "R": R})
 
     def coadd(self, P: Tensor, Q: Tensor) -> Tensor:
         """Return the gyro cosum, P added to the gyration of Q by P and the inverse of Q."""
@@ -313,7 +313,7 @@ class SPD:
         return self._call(partial(gyro.hyperplane, self.rule), {"X": X, "P": P, "W": W})
 
     def logits(self, S: Tensor, P: Tensor, A: Tensor) -> Tensor:
-        r"""Return the logits of multinomial regression for K hyperplanes.
+        r"""Return the logits of multinomial regression, one for every triple of matrices.
 
         ======  ==========================================================================================
         "ai"    :math:`\theta^{-1} \langle \log(P^{-\theta/2} S^\theta P^{-\theta/2}), A\rangle`
@@ -322,21 +322,15 @@ class SPD:
         "bw"    :math:`(2\theta)^{-1} \langle \mathrm{Log}_{P'} S', L_{P'}(K A K^T)\rangle` with P' = P^theta = K K^T
         ======  ==========================================================================================
 
-        The inner products are those of alpha and beta.
-
-        **Shapes**: S (..., n, n), P and A (K, n, n); result (..., K).
+        The inner products are those of alpha and beta. For K classes give S as (..., 1, n, n), and P and A as (K, n, n): the
+        result is (..., K).
 
         Args:
             S: points to classify.
             P: a point on every hyperplane.
             A: its normal, a tangent at the identity.
         """
-        for name, B in (("P", P), ("A", A)):
-            if B.ndim != 3 or len(B) not in (1, max(len(P), len(A))):
-                raise InvalidInput(
-                    f"logits: `{name}` has shape {tuple(B.shape)}, expected (K, n, n) with K classes."
-                )
-        return self._call(self.rule.logits, {"S": S, "P": P}, {"A": A})
+        return self._call(self.rule.logit, {"S": S, "P": P}, {"A": A})
 
     @property
     def flat(self) -> bool:
