@@ -22,7 +22,9 @@ _TASKS: dict[str, str] = {
     "charged_nbody": "geomlib.datasets.charged_nbody:CHARGED_NBODY",
     "double_spring_pendulum": "geomlib.datasets.double_spring_pendulum:DOUBLE_SPRING_PENDULUM",
     "gaussian_states": "geomlib.datasets.gaussian_states:GAUSSIAN_STATES",
+    "eeg_mamem": "geomlib.datasets.eeg_mamem:EEG_MAMEM",
     "enzymes": "geomlib.datasets.tu:ENZYMES",
+    "fb15k_237": "geomlib.datasets.knowledge_graphs:FB15K_237",
     "gravity_nbody": "geomlib.datasets.gravity_nbody:GRAVITY_NBODY",
     "hdm05": "geomlib.datasets.hdm05:HDM05",
     "hdm05_one": "geomlib.datasets.hdm05:HDM05_ONE",
@@ -36,6 +38,7 @@ _TASKS: dict[str, str] = {
     "mutag": "geomlib.datasets.tu:MUTAG",
     "nacl": "geomlib.datasets.nacl:NACL",
     "nacl_blank": "geomlib.datasets.nacl:NACL_BLANK",
+    "nations": "geomlib.datasets.knowledge_graphs:NATIONS",
     "navier_stokes": "geomlib.datasets.fluids:NAVIER_STOKES",
     "neo_hooke": "geomlib.datasets.neo_hooke:NEO_HOOKE",
     "o3_volume": "geomlib.datasets.o3_volume:O3_VOLUME",
@@ -50,10 +53,13 @@ _TASKS: dict[str, str] = {
     "stars": "geomlib.datasets.substructures:STARS",
     "tetris": "geomlib.datasets.tetris:TETRIS",
     "triangles": "geomlib.datasets.substructures:TRIANGLES",
+    "umls": "geomlib.datasets.knowledge_graphs:UMLS",
+    "wn18rr": "geomlib.datasets.knowledge_graphs:WN18RR",
 }
 
-LOSSES = ("mse", "mae", "cross_entropy", "ade")
-"""Losses a task may have: mean square, mean absolute, classes, mean Euclidean distance of (..., d) vectors."""
+LOSSES = ("mse", "mae", "cross_entropy", "ade", "ranking")
+"""Losses a task may have: mean square, mean absolute, classes, mean Euclidean distance of (..., d) vectors, and ranking:
+cross-entropy of many candidates, scored by the place of the right one among those that are not known to be right."""
 
 SPLITS = ("train", "val", "test")
 
@@ -116,6 +122,8 @@ class Task:
         standardize: models that have the options ``shift`` and ``scale`` get mean and deviation of the training target.
         baselines: scores of trivial predictors from the tensors of train and test: the loss, for classes the accuracy.
         source: where the recipe is from.
+        serve: ``serve(samples, part, options)`` returns how a set is served where batches are more than their samples:
+            candidates to train against, known answers to leave out of a ranking; options are those of ``make``.
     """
 
     name: str
@@ -128,6 +136,7 @@ class Task:
     standardize: bool = False
     baselines: Callable[[Mapping[str, Tensor], Mapping[str, Tensor]], dict[str, float]] | None = None
     source: str = ""
+    serve: Callable[[Samples, str, Mapping[str, Any]], SampleSet] | None = None
 
     def __post_init__(self) -> None:
         if self.loss not in LOSSES:

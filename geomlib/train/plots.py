@@ -16,7 +16,7 @@ from geomlib.files import write_atomic
 if TYPE_CHECKING:
     from geomlib.train.evaluation import Predictions
 
-__all__ = ["learning_curve", "parity_plot", "prediction_plot"]
+__all__ = ["learning_curve", "parity_plot", "prediction_plot", "rank_plot"]
 
 _MAX_POINTS = 20_000
 _BLUE, _ORANGE = "#2a6f97", "#d1782c"
@@ -156,5 +156,27 @@ def prediction_plot(value: torch.Tensor, label: torch.Tensor, path: str | Path, 
     axis.plot([low, high], [low, high], color="0.6", lw=1, zorder=0)
     axis.plot(x[::step].numpy(), y[::step].numpy(), ".", color=_BLUE, ms=3, alpha=0.5, rasterized=True)
     axis.set(xlabel=f"reference {name}", ylabel=f"model {name}")
+    axis.grid(alpha=0.3, lw=0.5)
+    return _store(figure, Path(path))
+
+
+def rank_plot(ranks: torch.Tensor, path: str | Path, name: str) -> Path | None:
+    """Plot the share of answers whose rank is at most k, over k.
+
+    Args:
+        ranks: (N,), from 1.
+        path: PNG to write.
+        name: of the target.
+
+    Returns:
+        The path, or None (with a warning) if matplotlib is missing.
+    """
+    made = _figure(1)
+    if made is None:
+        return None
+    figure, (axis,) = made
+    at = ranks.sort().values
+    axis.step(at.numpy(), ((torch.arange(len(at)) + 1) / len(at)).numpy(), color=_BLUE, where="post")
+    axis.set(xlabel="k", ylabel=f"right {name} among the first k", xscale="log", ylim=(0, 1))
     axis.grid(alpha=0.3, lw=0.5)
     return _store(figure, Path(path))

@@ -9,11 +9,12 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from geomlib.datasets.ranking import filtered_ranks, rank_scores
 from geomlib.datasets.tasks import Samples, SampleSet, Task, list_tasks
 from geomlib.errors import InvalidInput
 from geomlib.files import write_atomic
 from geomlib.train.config import TrainConfig
-from geomlib.train.plots import prediction_plot
+from geomlib.train.plots import prediction_plot, rank_plot
 from geomlib.train.sets import read_run_config
 from geomlib.train.task_data import TaskPacker, read_task
 from geomlib.train.task_losses import MAIN_SCORE, SCORES, check_prediction, scores_of, task_sums
@@ -22,6 +23,7 @@ __all__ = [
     "baseline_scores",
     "chosen_samples",
     "evaluate_run",
+    "plotted",
     "predict_task",
     "score_table",
     "scores",
@@ -29,9 +31,15 @@ __all__ = [
 ]
 
 
-def chosen_samples(model: nn.Module, task: Task, samples: Samples, dtype: torch.dtype) -> SampleSet:
-    """Return a set as the model takes it: inputs and target only, in its dtype, prepared if it asks for that."""
-    kept = Samples({name: samples.tensors[name] for name in (*task.inputs, task.target)}).to(dtype)
+def chosen_samples(
+    model: nn.Module, task: Task, sets: Mapping[str, Samples], part: str, config: TrainConfig
+) -> SampleSet:
+    """Return a set as the model takes it: inputs and target only, in its dtype, served and prepared if need be."""
+    tensors = sets[part].tensors
+    kept = Samples({name: tensors[name] for name in (*task.inputs, task.target)})
+    kept = kept.to(getattr(torch, config.dtype))
+    if task.serve is not None:
+        return task.serve(kept, part, config.data_options)
     prepare = getattr(model, "prepare", None)
     return kept if prepare is None else prepare(kept)
 
@@ -40,6 +48,8 @@ def predict_task(
     model: nn.Module, task: Task, samples: SampleSet, *, batch_size: int = 256
 ) -> tuple[Tensor, Tensor]:
     """Return predictions and targets of a whole set, on the CPU in float64 (classes: int64 targets).
+
+    Of a ranking the predictions are the filtered ranks (N,).
 
     Args:
         model: used in evaluation mode and left as it was.
@@ -58,6 +68,8 @@ def predict_task(
                 label = batch.pop(task.target)
                 value = model(**batch)
                 check_prediction(task.loss, value, label)
+                if task.loss == "ranking":
+                    value, label = filtered_ranks(value, label[:, 0], label[:, 1:]), label[:, 0]
                 values.append(value.cpu().double())
                 labels.append(label.cpu().double() if label.is_floating_point() else label.cpu())
     finally:
@@ -66,7 +78,9 @@ def predict_task(
 
 
 def scores(task: Task, value: Tensor, label: Tensor) -> dict[str, float]:
-    """Return the number of samples and every score of the task's loss."""
+    """Return the number of samples and every score of the task's loss, from :func:`predict_task`."""
+    if task.loss == "ranking":
+        return {"samples": len(label), **rank_scores(value)}
     return {"samples": len(label), **scores_of(task.loss, task_sums(task.loss, value, label)[1])}
 
 
@@ -88,7 +102,8 @@ def score_table(task: Task, rows: Mapping[str, Mapping[str, float]], baselines: 
     test                 8    0.125     0.25
     trivial: mean                 1
     """
-    names = ("samples", *SCORES[task.loss])
+    known = {name for values in rows.values() for name in values}
+    names = ("samples", *(n for n in SCORES[task.loss] if n in known or task.loss != "ranking"))
     lines: dict[str, list[str]] = {
         row: [f"{values[n]:.4g}" if n in values else "" for n in names] for row, values in rows.items()
     }
@@ -104,6 +119,14 @@ def score_table(task: Task, rows: Mapping[str, Mapping[str, float]], baselines: 
         ).rstrip()
 
     return "\n".join([text("", list(names)), *(text(row, cells) for row, cells in lines.items())])
+
+
+def plotted(task: Task, value: Tensor, label: Tensor, folder: Path, split: str | None = None) -> Path | None:
+    """Draw predictions against targets, or of a ranking how many answers come how early; return the file."""
+    end = f"_{split}.png" if split else ".png"
+    if task.loss == "ranking":
+        return rank_plot(value, folder / f"ranks{end}", task.target)
+    return prediction_plot(value, label, folder / f"parity{end}", task.target)
 
 
 def task_of(run: Path, data: str | None) -> TrainConfig | None:
@@ -132,7 +155,7 @@ def evaluate_run(
     task, sets = read_task(config)
     if split not in sets:
         raise InvalidInput(f"the run has no {split} set; it has {', '.join(sets)}.")
-    samples = chosen_samples(model, task, sets[split], getattr(torch, config.dtype))
+    samples = chosen_samples(model, task, sets, split, config)
     value, label = predict_task(model, task, samples, batch_size=batch_size)
     found, trivial = scores(task, value, label), baseline_scores(task, sets)
     print(f"task {task.name}: {task.title}\n")
@@ -140,6 +163,6 @@ def evaluate_run(
     path = folder / f"evaluation_{split}.json"
     result = {"task": task.name, "split": split, "scores": found, "trivial": trivial}
     write_atomic(path, [json.dumps(result, indent=2, ensure_ascii=False).encode()])
-    plot = prediction_plot(value, label, folder / f"parity_{split}.png", task.target)
+    plot = plotted(task, value, label, folder, split)
     print(f"\nwritten: {path}" + (f", {plot}" if plot else ""))
     return 0

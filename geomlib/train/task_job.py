@@ -15,9 +15,16 @@ from geomlib.errors import InvalidInput
 from geomlib.train.fitting import schedule_of, seed_all
 from geomlib.train.packed_data import PackedData
 from geomlib.train.parser import Parsed
-from geomlib.train.plots import learning_curve, prediction_plot
+from geomlib.train.plots import learning_curve
 from geomlib.train.task_data import TaskPacker, read_task
-from geomlib.train.task_evaluation import baseline_scores, chosen_samples, predict_task, score_table, scores
+from geomlib.train.task_evaluation import (
+    baseline_scores,
+    chosen_samples,
+    plotted,
+    predict_task,
+    score_table,
+    scores,
+)
 from geomlib.train.task_losses import MAIN_SCORE, SCORES
 from geomlib.train.task_module import TaskModule
 from geomlib.zoo.registry import create_model, model_class
@@ -43,10 +50,9 @@ class TaskJob:
         options = _standardized(self.task, self.sets["train"], config.architecture, parsed.model)
         model = create_model(config.architecture, **options)
         _check_fit(model, self.task, config.architecture)
-        dtype = getattr(torch, config.dtype)
-        model = model.to(dtype)
+        model = model.to(getattr(torch, config.dtype))
         packers = {
-            name: TaskPacker(chosen_samples(model, self.task, self.sets[name], dtype))
+            name: TaskPacker(chosen_samples(model, self.task, self.sets, name, config))
             for name in ("train", "val")
             if name in self.sets
         }
@@ -102,11 +108,10 @@ class TaskJob:
 
     def results(self, best: torch.nn.Module) -> tuple[dict[str, Any], str]:
         """Return the scores on validation and test beside trivial predictors, and the table that is printed."""
-        dtype = getattr(torch, self.config.dtype)
         self.predictions: dict[str, tuple[Tensor, Tensor]] = {}
         for name in ("val", "test"):
             if name in self.sets:
-                samples = chosen_samples(best, self.task, self.sets[name], dtype)
+                samples = chosen_samples(best, self.task, self.sets, name, self.config)
                 self.predictions[name] = predict_task(
                     best, self.task, samples, batch_size=self.config.eval_batch_size
                 )
@@ -121,7 +126,7 @@ class TaskJob:
         shown = "test" if "test" in self.predictions else "val"
         if shown in self.predictions:
             value, label = self.predictions[shown]
-            drawn.append(prediction_plot(value, label, folder / "parity.png", self.task.target))
+            drawn.append(plotted(self.task, value, label, folder))
         return drawn
 
 

@@ -11,7 +11,7 @@ from geomlib.kernels.capture import CaptureError
 from geomlib.train.recorded_step import RecordedStep
 from geomlib.train.run_module import RunModule
 from geomlib.train.schedule import Schedule
-from geomlib.train.task_losses import SCORES, check_prediction, scores_of, task_sums
+from geomlib.train.task_losses import SCORES, check_prediction, choosing_loss, scores_of, task_sums
 
 __all__ = ["TaskModule"]
 
@@ -65,6 +65,6 @@ class TaskModule(RunModule):
         return self._evaluate(batch)
 
     def metrics_of(self, sums: Tensor) -> dict[str, float]:
-        """Return the scores; the loss is the first of them."""
+        """Return the scores, and as the loss what chooses the best model."""
         scores = scores_of(self.task.loss, sums)
-        return {"loss": scores[self.task.loss], **scores} if scores else {}
+        return {"loss": choosing_loss(self.task.loss, scores), **scores} if scores else {}

@@ -28,6 +28,13 @@ TASK_PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "model": {"substeps": 1, "blocks": 1},
         },
     },
+    "fb15k_237": {
+        "euclidean_kge": {
+            "epochs": 20, "batch_size": 512, "lr": 1e-2, "warmup": 0, "optimizer": "adam", "clip": 0.0, "eval_batch_size": 256,
+            "data_options": {"negatives": 1024},
+            "model": {"entities": 14541, "relations": 474, "dim": 55, "op": "scaling"},
+        },
+    },
     "gaussian_states": {
         "equivariant_tensor_net": {
             "steps": 1500, "batch_size": 200, "lr": 3e-3, "warmup": 50, "weight_decay": 1e-4, "val_every": 10, "clip": 1.0,
@@ -99,6 +106,12 @@ TASK_PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "gaanet": {
             "steps": 1000, "batch_size": 32, "lr": 5e-3, "warmup": 50,
             "model": {"features": 4, "dim": 32, "layers": 2, "rank": 2, "last_rank": 1, "read_out": "vector"},
+        },
+    },
+    "nations": {
+        "euclidean_kge": {
+            "epochs": 60, "batch_size": 128, "lr": 1e-2, "warmup": 0, "optimizer": "adam", "clip": 0.0, "eval_batch_size": 256,
+            "model": {"entities": 14, "relations": 110, "dim": 15, "op": "scaling"},
         },
     },
     "navier_stokes": {
@@ -174,6 +187,19 @@ TASK_PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         },
         "ppgn": {
             "steps": 3000, "batch_size": 50, "lr": 3e-3, "warmup": 30, "val_every": 10, "eval_batch_size": 250,
+        },
+    },
+    "umls": {
+        "euclidean_kge": {
+            "epochs": 40, "batch_size": 128, "lr": 1e-2, "warmup": 0, "optimizer": "adam", "clip": 0.0, "eval_batch_size": 256,
+            "model": {"dim": 15, "op": "scaling"},
+        },
+    },
+    "wn18rr": {
+        "euclidean_kge": {
+            "epochs": 40, "batch_size": 1024, "lr": 1e-2, "warmup": 0, "optimizer": "adam", "clip": 0.0,
+            "eval_batch_size": 256, "val_every": 5, "data_options": {"negatives": 2048},
+            "model": {"entities": 40943, "relations": 22, "dim": 56, "op": "attention"},
         },
     },
 }  # fmt: skip

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from geomlib.zoo.cgenn_o3 import CGENNO3
     from geomlib.zoo.cgenn_o5 import CGENNO5
     from geomlib.zoo.equivariant_tensor_net import EquivariantTensorNet
+    from geomlib.zoo.euclidean_kge import EuclideanKGE
     from geomlib.zoo.gaanet import GAANet
     from geomlib.zoo.gca_gnn import GCAGNN
     from geomlib.zoo.gca_mlp import GCAMLP
@@ -40,6 +41,7 @@ __all__ = [
     "CGENNNBody",
     "CapturedPotential",
     "EquivariantTensorNet",
+    "EuclideanKGE",
     "GAANet",
     "GCAResNet",
     "GCAUNet",
@@ -63,6 +65,7 @@ _LAZY = {
     "CGENNO5": "cgenn_o5",
     "CapturedPotential": "captured",
     "EquivariantTensorNet": "equivariant_tensor_net",
+    "EuclideanKGE": "euclidean_kge",
     "GAANet": "gaanet",
     "GCAGNN": "gca_gnn",
     "GCAMLP": "gca_mlp",

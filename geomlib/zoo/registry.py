@@ -30,6 +30,7 @@ _MODULES = {
     "cgenn_o5": "geomlib.zoo.cgenn_o5",
     "csmpn": "geomlib.zoo.csmpn",
     "equivariant_tensor_net": "geomlib.zoo.equivariant_tensor_net",
+    "euclidean_kge": "geomlib.zoo.euclidean_kge",
     "gaanet": "geomlib.zoo.gaanet",
     "gca_gnn": "geomlib.zoo.gca_gnn",
     "gca_mlp": "geomlib.zoo.gca_mlp",

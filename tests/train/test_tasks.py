@@ -239,18 +239,24 @@ def test_scores_are_those_of_all_samples_together(loss):
     generator = torch.Generator().manual_seed(0)
     if loss == "cross_entropy":
         value, label = torch.randn(12, 3, generator=generator), torch.randint(3, (12,), generator=generator)
+    elif loss == "ranking":  # the second column is a known answer, or nothing
+        value = torch.randn(12, 9, generator=generator)
+        label = torch.stack([torch.randint(4, (12,), generator=generator), torch.arange(12) % 5 + 4], 1)
+        label[:3, 1] = -1
     else:
         value, label = torch.randn(2, 12, 4, generator=generator)
     parts = [task_sums(loss, value[i:j], label[i:j])[1] for i, j in ((0, 5), (5, 12))]
     found = scores_of(loss, sum(parts))
-    assert found[loss] == pytest.approx(float(task_loss(loss, value, label)), rel=1e-5)
+    first = SCORES[loss][0]
+    assert found[first] == pytest.approx(float(task_loss(loss, value, label)), rel=1e-5)
     by_hand = {
         "mse": lambda: ((value - label) ** 2).mean(),
         "mae": lambda: (value - label).abs().mean(),
         "ade": lambda: (value - label).square().sum(-1).sqrt().mean(),
         "cross_entropy": lambda: -torch.log_softmax(value, -1)[torch.arange(12), label].mean(),
+        "ranking": lambda: -torch.log_softmax(value, -1)[torch.arange(12), label[:, 0]].mean(),
     }
-    assert found[loss] == pytest.approx(float(by_hand[loss]()), rel=1e-5)
+    assert found[first] == pytest.approx(float(by_hand[loss]()), rel=1e-5)
     assert MAIN_SCORE[loss] in found and all(math.isfinite(v) for v in found.values())
 
 
