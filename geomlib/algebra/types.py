@@ -20,7 +20,7 @@ kind                    layout             action of an element with linear part
                                            generators first, then positive, then negative; all grades by default
 ``spd(n)``              (..., n, n)        A X A^T
 ``grassmann(n,p)``      (..., n, n)        Q P Q^T on projectors; Q U on frames (..., n, p), and Q U R^T where
-                                           the group has a factor of dimension p
+                                           the group has a factor of dimension p; U R^T where it has no other
 ``perm(k)``             (..., N, ..., N)   permutation of the nodes on each of the last k axes; ``node:perm(k)``
                                            on the first k axes, channels after them
 ``simplex(k)``          (k + 1, S)         integers: nodes of k-simplices, relabelled

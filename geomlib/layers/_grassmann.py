@@ -57,15 +57,16 @@ def init_block(block: Tensor) -> None:  # (..., n-p, p)
     nn.init.uniform_(block, -bound, bound)
 
 
-def frame_symmetry(p: int, output: str = "vector") -> Symmetry:
+def frame_symmetry(n: int, p: int, *, seen: bool = False) -> Symmetry:
     """Return the symmetry of learned templates: rows alike, and O(p), the choice of the frame of a subspace.
 
-    ``"vector"``: frames of the output turn with those of the input; ``"inv"``: the output does not see the choice.
+    ``seen``: frames of the output turn with those of the input; otherwise the output does not see the choice.
     """
-    return Symmetry(f"O({p})*S_n", inputs={"x": "node:vector"}, outputs=f"node:{output}")
+    frames = f"node:grassmann({n},{p})"
+    return Symmetry(f"O({p})*S_n", inputs={"x": frames}, outputs=frames if seen else "node:inv")
 
 
-def example_frames(generator: torch.Generator, *shape: int, spread: float = 0.4) -> Tensor:  # (*shape)
+def example_frames(generator: torch.Generator, *shape: int, spread: float = 0.2) -> Tensor:  # (*shape)
     """Return frames around one subspace, away from the cut locus of the first coordinates."""
     x = torch.eye(*shape[-2:], dtype=torch.float64).expand(shape)
     noise = torch.randn(shape, generator=generator, dtype=torch.float64)

@@ -122,7 +122,7 @@ class GrBatchNorm(nn.Module):
     @property
     def symmetry(self) -> Symmetry:
         """The choice of frames, which is not seen, and permutations of rows."""
-        return frame_symmetry(self.p, "inv")
+        return frame_symmetry(self.n, self.p)
 
     @classmethod
     def example(cls, generator: torch.Generator) -> tuple[GrBatchNorm, dict[str, Any]]:
@@ -131,8 +131,8 @@ class GrBatchNorm(nn.Module):
         with torch.no_grad():
             for p in layer.parameters():
                 p.copy_(0.5 + 0.3 * torch.randn(p.shape, generator=generator))
-            layer(example_frames(generator, 12, 2, 5, 2, spread=0.3))
-        return layer.eval(), {"x": example_frames(generator, 4, 2, 5, 2, spread=0.3)}
+            layer(example_frames(generator, 12, 2, 5, 2))
+        return layer.eval(), {"x": example_frames(generator, 4, 2, 5, 2)}
 
     def extra_repr(self) -> str:
         """Return the sizes and the constants."""

@@ -84,7 +84,7 @@ class GrFC(nn.Module):
     @property
     def symmetry(self) -> Symmetry:
         """The choice of frames, which is not seen, and permutations of rows."""
-        return frame_symmetry(self.p, "inv")
+        return frame_symmetry(self.n, self.p)
 
     @classmethod
     def example(cls, generator: torch.Generator) -> tuple[GrFC, dict[str, Any]]:
@@ -93,7 +93,7 @@ class GrFC(nn.Module):
         with torch.no_grad():
             layer.weight.copy_(0.5 * torch.randn(layer.weight.shape, generator=generator))
             layer.bias.copy_(0.2 * torch.randn(layer.bias.shape, generator=generator))
-        return layer, {"x": example_frames(generator, 4, 2, 5, 2, spread=0.3)}
+        return layer, {"x": example_frames(generator, 4, 2, 5, 2)}
 
     def extra_repr(self) -> str:
         """Return the sizes."""

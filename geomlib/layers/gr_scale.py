@@ -65,14 +65,14 @@ class GrScale(nn.Module):
     @property
     def symmetry(self) -> Symmetry:
         """The choice of frames, which is not seen, and permutations of rows."""
-        return frame_symmetry(self.p, "inv")
+        return frame_symmetry(self.n, self.p)
 
     @classmethod
     def example(cls, generator: torch.Generator) -> tuple[GrScale, dict[str, Any]]:
         """Return an instance and one set of inputs."""
         layer = cls(2, 5, 3)
         with torch.no_grad():
-            layer.weight.normal_(generator=generator)
+            layer.weight.copy_(0.5 + 0.3 * torch.randn(layer.weight.shape, generator=generator))
         return layer, {"x": example_frames(generator, 4, 2, 5, 3)}
 
     def extra_repr(self) -> str:

@@ -79,7 +79,7 @@ class GrTranslate(nn.Module):
     @property
     def symmetry(self) -> Symmetry:
         """The choice of frames, and permutations of rows."""
-        return frame_symmetry(self.p)
+        return frame_symmetry(self.n, self.p, seen=True)
 
     @classmethod
     def example(cls, generator: torch.Generator) -> tuple[GrTranslate, dict[str, Any]]:

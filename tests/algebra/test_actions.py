@@ -32,7 +32,8 @@ CASES = [
     ("vector", "O(1,3)", (4, 4)), ("tensor(2)", "GL(3)", (4, 3, 3)), ("tensor(3)", "O(2)", (4, 2, 2, 2)),
     ("tensor(2)", "Sp(4)", (2, 4, 4)), ("sym2", "GL(2)", (4, 2, 2)), ("sym2*", "GL(3)", (4, 3, 3)),
     ("columns", "GL(3)", (4, 3, 5)), ("columns*", "GL(3)", (4, 3, 5)), ("blocks(2)", "GL(3)", (4, 6, 6)),
-    ("blocks(3)*", "O(2)", (4, 6, 6)), ("cell", "O(3)", (1, 3, 3)), ("cell*", "GL(3)", (1, 3, 3)), ("cartesian", "E(3)", (2, 9, 4)),
+    ("blocks(3)*", "O(2)", (4, 6, 6)), ("cell", "O(3)", (1, 3, 3)),
+    ("cell*", "GL(3)", (1, 3, 3)), ("cartesian", "E(3)", (2, 9, 4)),
     ("2x0e+3x3o+1x8e", "O(3)", (4, 40)), ("mv(3,0,0)", "O(3)", (4, 8)), ("mv(3,0,0)[1,2]", "SO(3)", (4, 6)),
     ("mv(1,3,0)", "O(1,3)", (4, 16)), ("mv(3,0,1)", "E(3)", (4, 16)), ("mv(3,0,1)*", "E(3)", (4, 16)),
     ("mv(3,0,1)", "Pin(3,0,1)", (4, 16)), ("mv(2,1,0)*", "Pin(2,1,0)", (4, 8)), ("mv(5,0,0)[2]", "O(5)", (4, 10)),
@@ -214,6 +215,9 @@ def test_subspaces() -> None:
     # The gauge factor is invisible to projectors.
     torch.testing.assert_close(act("grassmann(5,2)", g, projector), moved @ moved.mT, rtol=0, atol=1e-14)
     torch.testing.assert_close(act("grassmann(5,2)", plain(q), frame), q @ frame, rtol=0, atol=1e-14)
+    # The choice of a frame alone, which projectors do not see.
+    torch.testing.assert_close(act("grassmann(5,2)", plain(r), frame), frame @ r.T, rtol=0, atol=1e-14)
+    assert torch.equal(act("grassmann(5,2)", plain(r), projector), projector)
     with pytest.raises(InvalidInput, match="needs orthogonal matrices"):
         act("grassmann(3,1)", parse_group("GL(3)").sample("proper", rng), torch.zeros(3, 3))
     with pytest.raises(InvalidInput, match="5 x 2"):

@@ -133,7 +133,8 @@ class Subspace(Representation):
 
     Args:
         n: dimension of space.
-        p: dimension of the subspaces. R is the factor of the group that acts on p dimensions, if it has one.
+        p: dimension of the subspaces. R is the factor of the group that acts on p dimensions, if it has one; where it has none
+            that acts on n, frames alone turn, :math:`U R^\top`, and projectors stay.
     """
 
     def __init__(self, n: int, p: int):
@@ -146,10 +147,15 @@ class Subspace(Representation):
 
     def apply(self, g: Element, x: Tensor) -> Tensor:
         """Return projectors (..., n, n) or frames (..., n, p), turned."""
+        acting = {a.shape[0]: a for a in (*g.others, g.linear)}
+        right = acting.get(self.p)
+        if (
+            right is not None and self.n not in acting
+        ):  # the choice of a frame alone, which projectors do not see
+            return x if x.shape[-1] == self.n else x @ right.to(x).mT
         q = self._orthogonal(g).to(x)
         if x.shape[-1] == self.n:
             return q @ x @ q.mT
-        right = next((a for a in (g.linear, *g.others) if a.shape[0] == self.p), None)
         return q @ x if right is None else q @ x @ right.to(x).mT
 
     def dual(self) -> Representation:
