@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 from geomlib.algebra.manifolds.checks import require_spd, require_symmetric, symmetrize
+from geomlib.algebra.manifolds.spectral.projectors import flag_projectors, top_projector
+from geomlib.algebra.manifolds.spectral.roots import lyapunov, polar, sym_sqrt_pair
+from geomlib.algebra.manifolds.spectral.spectrum import spectrum
 from geomlib.algebra.manifolds.spectral.symfun import apply_spectrum, decompose, derivative_symfun, symfun
 
 __all__ = [
     "apply_spectrum",
     "decompose",
     "derivative_symfun",
+    "flag_projectors",
+    "lyapunov",
+    "polar",
     "require_spd",
     "require_symmetric",
+    "spectrum",
+    "sym_sqrt_pair",
     "symfun",
     "symmetrize",
+    "top_projector",
 ]

@@ -14,6 +14,7 @@ from geomlib.algebra.manifolds.checks import require_square, symmetrize
 from geomlib.algebra.manifolds.spectral import primitives
 from geomlib.algebra.manifolds.spectral.higher import directional
 from geomlib.algebra.manifolds.spectral.scalar import checked_function, value
+from geomlib.algebra.manifolds.spectral.transforms import fronted, total, variant
 from geomlib.algebra.types import closest
 from geomlib.errors import InvalidInput
 
@@ -113,7 +114,7 @@ def derivative_symfun(
     w, v = decompose(base, eig_dtype=eig_dtype, backend=backend)
     if not torch.compiler.is_compiling():
         primitives.check(base, w, f, parameter)
-    return _derived()(base, w, v, f, parameter, backend, direction)
+    return _derive(base, w, v, (direction,), f, parameter, backend)
 
 
 def decompose(
@@ -142,16 +143,26 @@ def apply_spectrum(
     parameter = float(t or 0) if f == "top" else checked_function(f, t)
     if not torch.compiler.is_compiling():
         primitives.check(A, w, f, parameter)
-    return _derived()(A, w, v, f, parameter, backend)
+    return _derive(A, w, v, (), f, parameter, backend)
 
 
 def _valued() -> Any:
-    # torch.compile takes no function with a forward-mode rule.
-    return _Value.apply if torch.compiler.is_compiling() else _ValueJvp.apply
+    return variant(_Value, _ValueJvp)
 
 
 def _derived() -> Any:
-    return _Derivative.apply if torch.compiler.is_compiling() else _DerivativeJvp.apply
+    return variant(_Derivative, _DerivativeJvp)
+
+
+def _derive(
+    A: Tensor, w: Tensor, v: Tensor, E: tuple[Tensor, ...], f: str, t: float, backend: str | None
+) -> Tensor:
+    """The derivative of order len(E), differentiable."""
+    return _derived()(A, w, v, torch.stack(E, -3) if E else None, f, t, backend)
+
+
+def _directions(E: Tensor | None) -> tuple[Tensor, ...]:
+    return () if E is None else E.unbind(-3)
 
 
 def _evaluate(
@@ -164,11 +175,6 @@ def _evaluate(
         return symmetrize((v * value(f, w, t).unsqueeze(-2)) @ v.mT).to(dtype)
     inner = [v.mT @ symmetrize(e.to(w.dtype)) @ v for e in E]
     return (v @ directional(w, f, t, inner) @ v.mT).to(dtype)
-
-
-def _front(x: Tensor, dim: int | None, size: int) -> Tensor:
-    """Move the axis of vmap to the front, or make one."""
-    return x.unsqueeze(0).expand(size, *x.shape) if dim is None else x.movedim(dim, 0)
 
 
 class _Decompose(Function):
@@ -218,7 +224,7 @@ class _Value(Function):
         A, w, v = ctx.saved_tensors
         if not torch.is_grad_enabled():
             return primitives.derivative(w, v, ctx.f, ctx.t, G, ctx.backend), None, None, None, None
-        return _derived()(A, w, v, ctx.f, ctx.t, ctx.backend, G), None, None, None, None
+        return _derive(A, w, v, (G,), ctx.f, ctx.t, ctx.backend), None, None, None, None
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[Any, ...], A: Tensor, *rest: Any) -> tuple[Any, Any]:
@@ -229,7 +235,7 @@ class _ValueJvp(_Value):
     @staticmethod
     def jvp(ctx: Any, dA: Tensor | None, *_: Any) -> tuple[Tensor | None, None, None]:
         A, w, v = ctx.saved_tensors
-        dF = None if dA is None else _derived()(A, w, v, ctx.f, ctx.t, ctx.backend, dA)
+        dF = None if dA is None else _derive(A, w, v, (dA,), ctx.f, ctx.t, ctx.backend)
         return dF, None, None
 
 
@@ -237,57 +243,50 @@ class _Derivative(Function):
     """The derivative of order k of f at A in k directions; its derivatives are those of the next order and of its own.
 
     tr(H D^k f(A)[E1..Ek]) is symmetric in all its directions, H included: so the gradient with respect to A is the derivative
-    of order k + 1 in the directions E and H.
+    of order k + 1 in the directions E and H. The directions are one tensor (..., k, n, n), None for the value.
     """
 
     @staticmethod
-    def forward(A: Tensor, w: Tensor, v: Tensor, f: str, t: float, backend: str | None, *E: Tensor) -> Tensor:
-        return _evaluate(w, v, f, t, backend, E, A.dtype)
+    def forward(
+        A: Tensor, w: Tensor, v: Tensor, E: Tensor | None, f: str, t: float, backend: str | None
+    ) -> Tensor:
+        return _evaluate(w, v, f, t, backend, _directions(E), A.dtype)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        A, w, v, ctx.f, ctx.t, ctx.backend, *E = inputs
+        A, w, v, E, ctx.f, ctx.t, ctx.backend = inputs
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(A, w, v, *E)
-        ctx.save_for_forward(A, w, v, *E)
+        ctx.save_for_backward(A, w, v, E)
+        ctx.save_for_forward(A, w, v, E)
 
     @staticmethod
     def backward(ctx: Any, H: Tensor | None) -> tuple[Any, ...]:
-        A, w, v, *E = ctx.saved_tensors
         if H is None:
-            return (None,) * (6 + len(E))
+            return (None,) * 7
+        A, w, v, directions = ctx.saved_tensors
+        E = _directions(directions)
 
-        def again(*directions: Tensor) -> Tensor:
-            return _derived()(A, w, v, ctx.f, ctx.t, ctx.backend, *directions)
+        def again(*chosen: Tensor) -> Tensor:
+            return _derive(A, w, v, chosen, ctx.f, ctx.t, ctx.backend)
 
         grad = again(*E, H) if ctx.needs_input_grad[0] else None
-        others = [
-            again(*E[:i], *E[i + 1 :], H) if ctx.needs_input_grad[6 + i] else None for i in range(len(E))
-        ]
-        return grad, None, None, None, None, None, *others
+        others = None
+        if E and ctx.needs_input_grad[3]:
+            others = torch.stack([again(*E[:i], *E[i + 1 :], H) for i in range(len(E))], -3)
+        return grad, None, None, others, None, None, None
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[Any, ...], *args: Any) -> tuple[Any, int]:
-        size = info.batch_size
-        moved = [
-            _front(x, d, size) if isinstance(x, Tensor) else x for x, d in zip(args, in_dims, strict=True)
-        ]
-        return _derived()(*moved), 0
+        return _derived()(*fronted(info, in_dims, args)), 0
 
 
 class _DerivativeJvp(_Derivative):
     @staticmethod
-    def jvp(ctx: Any, dA: Tensor | None, *tangents: Any) -> Tensor | None:
-        A, w, v, *E = ctx.saved_tensors
-
-        def again(*directions: Tensor) -> Tensor:
-            return _derived()(A, w, v, ctx.f, ctx.t, ctx.backend, *directions)
-
-        parts = [] if dA is None else [again(*E, dA)]
-        for i, dE in enumerate(tangents[5:]):
-            if dE is not None:
-                parts.append(again(*E[:i], *E[i + 1 :], dE))
-        total = None
-        for part in parts:
-            total = part if total is None else total + part
-        return total
+    def jvp(ctx: Any, dA: Tensor | None, dw: Any, dv: Any, dE: Tensor | None, *_: Any) -> Tensor | None:
+        A, w, v, directions = ctx.saved_tensors
+        E = _directions(directions)
+        parts = [] if dA is None else [_derive(A, w, v, (*E, dA), ctx.f, ctx.t, ctx.backend)]
+        for i, change in enumerate(_directions(dE)):
+            changed = (*E[:i], *E[i + 1 :], change)
+            parts.append(_derive(A, w, v, changed, ctx.f, ctx.t, ctx.backend))
+        return total(parts)
