@@ -16,12 +16,28 @@ from geomlib._lazy import attribute_loader
 
 if TYPE_CHECKING:
     from geomlib.testing.asserting import assert_equivariant
+    from geomlib.testing.drawing import random_spd, random_symmetric
     from geomlib.testing.group_suite import GroupSuite
+    from geomlib.testing.gyrogroup import assert_gyrogroup
+    from geomlib.testing.isometry import assert_isometry
     from geomlib.testing.kernel_suite import KernelSuite
     from geomlib.testing.layer_suite import LayerSuite
+    from geomlib.testing.metric import assert_geometry, assert_metric
     from geomlib.testing.model_suite import ModelSuite
 
-__all__ = ["GroupSuite", "KernelSuite", "LayerSuite", "ModelSuite", "assert_equivariant"]
+__all__ = [
+    "GroupSuite",
+    "KernelSuite",
+    "LayerSuite",
+    "ModelSuite",
+    "assert_equivariant",
+    "assert_geometry",
+    "assert_gyrogroup",
+    "assert_isometry",
+    "assert_metric",
+    "random_spd",
+    "random_symmetric",
+]
 
 _LAZY = {
     "GroupSuite": "group_suite",
@@ -29,6 +45,12 @@ _LAZY = {
     "LayerSuite": "layer_suite",
     "ModelSuite": "model_suite",
     "assert_equivariant": "asserting",
+    "assert_geometry": "metric",
+    "assert_gyrogroup": "gyrogroup",
+    "assert_isometry": "isometry",
+    "assert_metric": "metric",
+    "random_spd": "drawing",
+    "random_symmetric": "drawing",
 }
 
 __getattr__ = attribute_loader("geomlib.testing", _LAZY)

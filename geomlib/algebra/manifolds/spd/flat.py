@@ -22,6 +22,8 @@ class Flat(Metric):
     """A metric pulled back from a Euclidean space by a chart that takes the identity to zero."""
 
     flat = True
+    #: Whether coordinates are symmetric matrices.
+    symmetric = False
 
     @abstractmethod
     def chart(self, P: Tensor) -> Tensor:

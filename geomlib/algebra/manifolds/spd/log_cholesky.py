@@ -80,6 +80,7 @@ class LogCholeskyLimit(LogEuclidean):
     """What power-deformed log-Cholesky metrics tend to as the power tends to zero: half(log P) in place of the factor."""
 
     name = "lc"
+    symmetric = False
 
     def chart(self, P: Tensor) -> Tensor:
         """Return half(log P)."""

@@ -31,6 +31,7 @@ class LogEuclidean(Flat):
     """
 
     name = "le"
+    symmetric = True
 
     def __init__(self, alpha: float = 1.0, beta: float = 0.0) -> None:
         self.alpha, self.beta = alpha, beta

@@ -332,6 +332,11 @@ class SPD:
         """
         return self._call(self.rule.logit, {"S": S, "P": P}, {"A": A})
 
+    def origin(self, like: Tensor) -> Tensor:
+        """Return the identity, the origin of the gyro operations, in the shape, type and place of ``like``."""
+        require_square("like", like)
+        return torch.eye(like.shape[-1], dtype=like.dtype, device=like.device).expand(like.shape)
+
     @property
     def flat(self) -> bool:
         """Whether there is a chart in which the space is Euclidean."""
@@ -363,6 +368,7 @@ class SPD:
     ) -> Tensor:
         """Check the arguments, compute in the wide type, and return the narrow one."""
         groups = (points or {}, tangents or {}, coordinates or {})
+        symmetric = isinstance(self.rule, Flat) and self.rule.symmetric
         given = {name: A for group in groups for name, A in group.items()}
         first = next(iter(given))
         for name, A in given.items():
@@ -372,7 +378,7 @@ class SPD:
                 raise InvalidInput(f"`{name}` has shape {tuple(A.shape)}, expected matrices (..., {n}, {n}).")
             if self.check and name in groups[0]:
                 require_spd(name, A)
-            elif self.check and name in groups[1]:
+            elif self.check and (name in groups[1] or symmetric):
                 require_symmetric(name, A)
         if self.beta:
             self._definite(given[first].shape[-1])
@@ -381,7 +387,8 @@ class SPD:
             dtype = torch.promote_types(dtype, A.dtype)
         wide = torch.promote_types(dtype, self.eig_dtype)
         args: list[Any] = [
-            A.to(wide) if name in groups[2] else symmetrize(A.to(wide)) for name, A in given.items()
+            A.to(wide) if name in groups[2] and not symmetric else symmetrize(A.to(wide))
+            for name, A in given.items()
         ]
         if t is not None:
             args.append(t.to(wide) if isinstance(t, Tensor) else float(t))
