@@ -10,6 +10,8 @@ written here with torch, which are the specification, where torch shall do the w
 * ``derivative(w, v, f, t, E) -> D``: v (K o (v^T sym(E) v)) v^T, K the first divided differences of f at w, computed in the
   dtype of w and returned in the dtype of E; (w, v) and E have the same batch dimensions.
 
+The fast path may have ``symfun(A, f, t, eig_dtype, backend) -> F | None`` too, the function with its derivatives.
+
 ``f`` is a name of :data:`~geomlib.algebra.manifolds.spectral.scalar.FUNCTIONS`, or ``"top"`` with t = p for the projector on
 the p largest eigenvalues; ``t`` is a float, 0.0 where f takes none. ``eigh`` refuses what :func:`require_symmetric` refuses;
 ``forward`` does too, and ends with :func:`check` (neither reads values where they are not known), or with a cheaper test that
@@ -47,6 +49,7 @@ __all__ = [
     "torch_derivative",
     "torch_eigh",
     "torch_forward",
+    "whole",
 ]
 
 #: What the fast path is registered as.
@@ -83,6 +86,17 @@ def derivative(w: Tensor, v: Tensor, f: str, t: float, E: Tensor, backend: str |
     """
     fast = _fast("derivative")
     return torch_derivative(w, v, f, t, E) if fast is None else fast(w, v, f, t, E, backend)
+
+
+def whole(A: Tensor, f: str, t: float, eig_dtype: torch.dtype, backend: str | None = None) -> Tensor | None:
+    """Return f(A), with derivatives, by a fast path that does all of it at once; None where there is none for the call.
+
+    >>> found = whole(torch.eye(2), "log", 0.0, torch.float64, "torch")
+    >>> found is None
+    True
+    """
+    fast = _fast("symfun")
+    return None if fast is None else fast(A, f, t, eig_dtype, backend)
 
 
 def _fast(name: str) -> Callable[..., Any] | None:

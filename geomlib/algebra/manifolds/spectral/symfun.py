@@ -13,6 +13,7 @@ from torch.autograd import Function
 from geomlib.algebra.manifolds.checks import require_square, symmetrize
 from geomlib.algebra.manifolds.spectral import primitives
 from geomlib.algebra.manifolds.spectral.higher import directional
+from geomlib.algebra.manifolds.spectral.iterative import ITERATIVE, iterative_root
 from geomlib.algebra.manifolds.spectral.scalar import checked_function, value
 from geomlib.algebra.manifolds.spectral.transforms import fronted, total, variant
 from geomlib.algebra.types import closest
@@ -20,7 +21,7 @@ from geomlib.errors import InvalidInput
 
 __all__ = ["METHODS", "apply_spectrum", "decompose", "derivative_symfun", "symfun"]
 
-METHODS = ("eigh",)
+METHODS = ("eigh", *ITERATIVE)
 
 
 def symfun(
@@ -48,7 +49,8 @@ def symfun(
         t: parameter of "pow" and "clamp".
         eig_dtype: in which eigenvalues, functions and divided differences are computed; the result has the dtype of A.
         backend: "auto", "torch", "cpu" or "cuda"; None takes that of the context.
-        method: "eigh".
+        method: "eigh"; for "sqrt" and "invsqrt" also "newton_schulz", "pade" and "taylor", which use products and solves in
+            the dtype of A only: see :func:`~geomlib.algebra.manifolds.spectral.iterative_root` for what they are worth.
 
     Raises:
         InvalidInput: A is not square or not real. In eager mode on the CPU also, naming the matrix of the batch: NaN,
@@ -66,7 +68,10 @@ def symfun(
     parameter = checked_function(f, t)
     if method not in METHODS:
         raise InvalidInput(f"unknown method {method!r}, expected one of {METHODS}.{closest(method, METHODS)}")
-    return _valued()(A, f, parameter, eig_dtype, backend)[0]
+    if method != "eigh":
+        return iterative_root(A, f, method)
+    found = primitives.whole(A, f, parameter, eig_dtype, backend)
+    return _valued()(A, f, parameter, eig_dtype, backend)[0] if found is None else found
 
 
 def derivative_symfun(
