@@ -3,6 +3,7 @@
 from geomlib.layers.activation import Activation
 from geomlib.layers.batch_norm import BatchNorm
 from geomlib.layers.bilabelled_linear import BilabelledLinear
+from geomlib.layers.bimap import BiMap
 from geomlib.layers.bonds import Bonds
 from geomlib.layers.cartesian_message import CartesianMessage
 from geomlib.layers.cemlp import CEMLP
@@ -19,9 +20,16 @@ from geomlib.layers.gaunt_many_body import GauntManyBody
 from geomlib.layers.gaunt_self import GauntSelfInteraction
 from geomlib.layers.geometric_attention import GeometricAttention
 from geomlib.layers.geometric_product import MVGeometricProduct, MVGeometricProductFC
+from geomlib.layers.gr_batch_norm import GrBatchNorm
+from geomlib.layers.gr_fc import GrFC
+from geomlib.layers.gr_mlr import GrMLR
+from geomlib.layers.gr_pool import GrPool
+from geomlib.layers.gr_scale import GrScale
+from geomlib.layers.gr_translate import GrTranslate
 from geomlib.layers.group_action import GroupActionLinear
 from geomlib.layers.group_action_network import GroupActionMessagePassing, GroupActionMLP
 from geomlib.layers.linear import Linear
+from geomlib.layers.log_eig import LogEig
 from geomlib.layers.momentum_norm import MomentumNorm
 from geomlib.layers.multivector_activation import MVGELU, MVSiLU
 from geomlib.layers.multivector_gate import MVAct, VectorSiLU
@@ -34,6 +42,7 @@ from geomlib.layers.phm import PHMLinear
 from geomlib.layers.pointwise_tensor import PointwiseTensor
 from geomlib.layers.radial import BesselBasis, ExpNormalBasis
 from geomlib.layers.radius_graph import radius_graph
+from geomlib.layers.re_eig import ReEig
 from geomlib.layers.readout import CartesianReadout, ScalarHead, SymmetricHead, VectorHead
 from geomlib.layers.rotation_convolution import (
     RotationConv1d,
@@ -46,6 +55,7 @@ from geomlib.layers.rotation_convolution import (
 from geomlib.layers.simplicial_embedding import SimplicialEmbedding
 from geomlib.layers.simplicial_message_passing import SimplicialMessagePassing
 from geomlib.layers.so2_convolution import SO2Convolution
+from geomlib.layers.spd_mlr import SPDMLR
 from geomlib.layers.spherical_harmonics import SphericalHarmonics
 from geomlib.layers.symmetric_contraction import SymmetricContraction
 from geomlib.layers.tensor_embedding import TensorEmbedding
@@ -65,9 +75,11 @@ from geomlib.layers.vector_group_norm import MVGroupNorm
 __all__ = [
     "CEMLP",
     "MVGELU",
+    "SPDMLR",
     "Activation",
     "BatchNorm",
     "BesselBasis",
+    "BiMap",
     "BilabelledLinear",
     "Bonds",
     "CartesianMessage",
@@ -93,10 +105,17 @@ __all__ = [
     "GauntSelfInteraction",
     "GauntTensorProduct",
     "GeometricAttention",
+    "GrBatchNorm",
+    "GrFC",
+    "GrMLR",
+    "GrPool",
+    "GrScale",
+    "GrTranslate",
     "GroupActionLinear",
     "GroupActionMLP",
     "GroupActionMessagePassing",
     "Linear",
+    "LogEig",
     "MVAct",
     "MVGeometricProduct",
     "MVGeometricProductFC",
@@ -112,6 +131,7 @@ __all__ = [
     "NormTensor",
     "PHMLinear",
     "PointwiseTensor",
+    "ReEig",
     "RotationConv1d",
     "RotationConv2d",
     "RotationConv3d",

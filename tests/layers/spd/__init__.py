@@ -1,0 +1,1 @@
+"""Layers on symmetric positive definite matrices."""
