@@ -34,6 +34,11 @@ TASK_PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "data_options": {"negatives": 1024},
             "model": {"entities": 14541, "relations": 474, "dim": 55, "op": "scaling"},
         },
+        "spd_kge": {
+            "epochs": 20, "batch_size": 512, "lr": 1e-2, "warmup": 0, "optimizer": "adam", "clip": 0.0, "eval_batch_size": 256,
+            "data_options": {"negatives": 1024},
+            "model": {"entities": 14541, "relations": 474, "n": 10, "op": "scaling"},
+        },
     },
     "gaussian_states": {
         "equivariant_tensor_net": {
@@ -112,6 +117,14 @@ TASK_PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "euclidean_kge": {
             "epochs": 60, "batch_size": 128, "lr": 1e-2, "warmup": 0, "optimizer": "adam", "clip": 0.0, "eval_batch_size": 256,
             "model": {"entities": 14, "relations": 110, "dim": 15, "op": "scaling"},
+        },
+        "spd_kge": {
+            "epochs": 60, "batch_size": 128, "lr": 1e-2, "warmup": 0, "optimizer": "adam", "clip": 0.0, "eval_batch_size": 256,
+            "model": {"entities": 14, "relations": 110, "n": 5},
+        },
+        "grassmann_kge": {
+            "epochs": 20, "batch_size": 128, "lr": 1e-2, "warmup": 0, "optimizer": "adam", "clip": 0.0, "eval_batch_size": 256,
+            "model": {"entities": 14, "relations": 110},
         },
     },
     "navier_stokes": {
@@ -194,12 +207,24 @@ TASK_PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "epochs": 40, "batch_size": 128, "lr": 1e-2, "warmup": 0, "optimizer": "adam", "clip": 0.0, "eval_batch_size": 256,
             "model": {"dim": 15, "op": "scaling"},
         },
+        "spd_kge": {
+            "epochs": 40, "batch_size": 128, "lr": 1e-2, "warmup": 0, "optimizer": "adam", "clip": 0.0, "eval_batch_size": 256,
+            "model": {"n": 5},
+        },
+        "grassmann_kge": {
+            "epochs": 12, "batch_size": 128, "lr": 1e-2, "warmup": 0, "optimizer": "adam", "clip": 0.0, "eval_batch_size": 256,
+        },
     },
     "wn18rr": {
         "euclidean_kge": {
             "epochs": 40, "batch_size": 1024, "lr": 1e-2, "warmup": 0, "optimizer": "adam", "clip": 0.0,
             "eval_batch_size": 256, "val_every": 5, "data_options": {"negatives": 2048},
             "model": {"entities": 40943, "relations": 22, "dim": 56, "op": "attention"},
+        },
+        "spd_kge": {
+            "epochs": 40, "batch_size": 1024, "lr": 1e-2, "warmup": 0, "optimizer": "adam", "clip": 0.0,
+            "eval_batch_size": 256, "val_every": 5, "data_options": {"negatives": 2048},
+            "model": {"entities": 40943, "relations": 22, "n": 10, "op": "attention"},
         },
     },
 }  # fmt: skip

@@ -21,10 +21,12 @@ if TYPE_CHECKING:
     from geomlib.zoo.gca_gnn import GCAGNN
     from geomlib.zoo.gca_mlp import GCAMLP
     from geomlib.zoo.gca_unet import GCAResNet, GCAUNet
+    from geomlib.zoo.grassmann_kge import GrassmannKGE
     from geomlib.zoo.hamiltonian_tensor_net import HamiltonianTensorNet
     from geomlib.zoo.kign import KIGN
     from geomlib.zoo.moment_net import MomentNet
     from geomlib.zoo.ppgn import PPGN
+    from geomlib.zoo.spd_kge import SPDKGE
     from geomlib.zoo.tensor_basis import TensorBasisNN
     from geomlib.zoo.tensornet import TensorNet
 
@@ -35,6 +37,7 @@ __all__ = [
     "GCAMLP",
     "KIGN",
     "PPGN",
+    "SPDKGE",
     "AutNetwork",
     "CGENNHull",
     "CGENNLorentz",
@@ -45,6 +48,7 @@ __all__ = [
     "GAANet",
     "GCAResNet",
     "GCAUNet",
+    "GrassmannKGE",
     "HamiltonianTensorNet",
     "MomentNet",
     "TensorBasisNN",
@@ -71,9 +75,11 @@ _LAZY = {
     "GCAMLP": "gca_mlp",
     "GCAResNet": "gca_unet",
     "GCAUNet": "gca_unet",
+    "GrassmannKGE": "grassmann_kge",
     "HamiltonianTensorNet": "hamiltonian_tensor_net",
     "KIGN": "kign",
     "PPGN": "ppgn",
+    "SPDKGE": "spd_kge",
     "TensorBasisNN": "tensor_basis",
     "MomentNet": "moment_net",
     "TensorNet": "tensornet",

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from geomlib.algebra.manifolds.checks import values_known
 from geomlib.algebra.symmetry import Symmetry, closest
 from geomlib.errors import InvalidInput
 from geomlib.kernels.autocast import full_precision
@@ -108,7 +109,7 @@ class TailScorer(nn.Module):
                     f"{model}: `{name}` is {x.dtype} of shape {tuple(x.shape)}, expected int64 "
                     f"({'K' if name == 'candidates' else head.shape[0] if head.ndim else 'B'},)."
                 )
-            if not self.validate or x.device.type != "cpu" or torch.compiler.is_compiling() or not x.numel():
+            if not self.validate or not values_known(x) or not x.numel():
                 continue
             low, high = int(x.min()), int(x.max())
             if low < 0 or high >= count:

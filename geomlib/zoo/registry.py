@@ -36,10 +36,12 @@ _MODULES = {
     "gca_mlp": "geomlib.zoo.gca_mlp",
     "gca_resnet": "geomlib.zoo.gca_unet",
     "gca_unet": "geomlib.zoo.gca_unet",
+    "grassmann_kge": "geomlib.zoo.grassmann_kge",
     "hamiltonian_tensor_net": "geomlib.zoo.hamiltonian_tensor_net",
     "kign": "geomlib.zoo.kign",
     "moment_net": "geomlib.zoo.moment_net",
     "ppgn": "geomlib.zoo.ppgn",
+    "spd_kge": "geomlib.zoo.spd_kge",
     "tensor_basis": "geomlib.zoo.tensor_basis",
     "tensornet": "geomlib.zoo.tensornet",
 }

@@ -119,7 +119,7 @@ def test_presets_fit(task, shared):
     shared("data/kg")
     for name, preset in TASK_PRESETS[task].items():
         sets = make_task(task, sizes=(3, 2, 0))
-        model = create_model(name, **preset["model"])
+        model = create_model(name, **preset.get("model", {}))
         options = preset.get("data_options", {})
         batch = load_task(task).serve(sets["train"], "train", options)
         batch = batch.batch(torch.arange(3)) if options else sets["train"].tensors
