@@ -18,7 +18,9 @@ from numba.core import types
 from numba.extending import NativeValue, models, register_model, typeof_impl, unbox
 
 from geomlib.algebra.gaunt.tables import SparseTable
-from geomlib.kernels.gaunt.lanes import (
+from geomlib.kernels.gaunt.weave import unweave_first, unweave_second, weave_out
+from geomlib.kernels.jit import jit, jit_inline
+from geomlib.kernels.lanes import (
     add_product,
     add_scaled,
     fused,
@@ -31,8 +33,6 @@ from geomlib.kernels.gaunt.lanes import (
     store,
     zeros,
 )
-from geomlib.kernels.gaunt.weave import unweave_first, unweave_second, weave_out
-from geomlib.kernels.jit import jit, jit_inline
 
 __all__ = [
     "Program",

@@ -100,7 +100,7 @@ def _blocks(space: Space, channels: int, layout: str) -> np.ndarray:  # (n, 4)
 def compiled_product(spec: SignalProduct, x: Tensor, y: Tensor) -> Tensor:  # (B, d C)
     """Return the product of rows by the Numba loops."""
     from geomlib.kernels.gaunt import cpu
-    from geomlib.kernels.gaunt.lanes import width
+    from geomlib.kernels.lanes import width
 
     loops = _loops(spec.kind, spec.first, spec.second, spec.out)
     rows = x.shape[0]

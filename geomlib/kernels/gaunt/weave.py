@@ -14,7 +14,7 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import NativeValue, models, register_model, typeof_impl, unbox
 
-from geomlib.kernels.gaunt.lanes import intrinsic, lanes_of
+from geomlib.kernels.lanes import intrinsic, lanes_of
 
 __all__ = ["Spaces", "unweave_first", "unweave_second", "weave_out"]
 

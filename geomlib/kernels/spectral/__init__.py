@@ -5,7 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["ai_sqdist"]
+from geomlib.kernels.spectral.primitives import derivative, eigh, forward, symfun
+
+__all__ = ["ai_sqdist", "derivative", "eigh", "forward", "symfun"]
 
 
 def ai_sqdist(P: Tensor, Q: Tensor, eig_dtype: torch.dtype, backend: str | None) -> Tensor | None:

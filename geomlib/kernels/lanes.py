@@ -27,6 +27,7 @@ __all__ = [
     "load",
     "put",
     "scaled",
+    "splat",
     "store",
     "width",
     "zeros",
@@ -74,7 +75,8 @@ def _pointer(context: Any, builder: Any, kind: Any, array: Any, index: Any) -> A
     return builder.gep(data, [index])
 
 
-def _splat(builder: Any, kind: Any, value: Any) -> Any:
+def splat(builder: Any, kind: Any, value: Any) -> Any:
+    """Return a register with a number in every lane."""
     undefined = ir.Constant(kind, ir.Undefined)
     one = builder.insert_element(undefined, value, ir.Constant(ir.IntType(32), 0))
     mask = ir.Constant(ir.VectorType(ir.IntType(32), kind.count), [0] * kind.count)
@@ -123,7 +125,7 @@ def scaled(_typing, factor, a):
     """Return factor * a."""
 
     def codegen(context, builder, signature, args):
-        return builder.fmul(_splat(builder, args[1].type, args[0]), args[1])
+        return builder.fmul(splat(builder, args[1].type, args[0]), args[1])
 
     return a(a.scalar, a), codegen
 
@@ -133,7 +135,7 @@ def add_scaled(_typing, factor, a, total):
     """Return total + factor * a."""
 
     def codegen(context, builder, signature, args):
-        return fused(builder, _splat(builder, args[1].type, args[0]), args[1], args[2])
+        return fused(builder, splat(builder, args[1].type, args[0]), args[1], args[2])
 
     return total(total.scalar, a, total), codegen
 

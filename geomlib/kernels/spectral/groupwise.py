@@ -1,0 +1,95 @@
+"""Buffers of the loops, and their calls: every array that Python hands over costs as much time as ten matrices."""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from geomlib.algebra.manifolds.checks import ASYMMETRY, require_symmetric
+from geomlib.algebra.manifolds.spectral.primitives import check
+from geomlib.kernels.arrays import room
+
+__all__ = ["evaluate", "flat", "pack", "pull", "unpack", "workspace"]
+
+
+def flat(x: Tensor) -> Any:
+    """Return all entries as one array, of the same memory where they are contiguous."""
+    return x.numpy(force=True).reshape(-1)
+
+
+def workspace(matrices: int, n: int, dtype: torch.dtype) -> Any:
+    """Return room for so many matrices in registers, and some rows."""
+    from geomlib.kernels.spectral.eigen import W
+
+    return room(1, (matrices * n + 8) * n * W, dtype=dtype)[0]
+
+
+@functools.cache
+def _limits(n: int, dtype: torch.dtype, eig_dtype: torch.dtype) -> Any:
+    eps = torch.finfo(eig_dtype).eps
+    single = eig_dtype == torch.float32
+    top = math.log(torch.finfo(dtype).max)
+    numbers = [eps, 1e-18 if single else 1e-140, 100.0 if single else 1000.0, n * eps, top, ASYMMETRY]
+    return torch.tensor(numbers, dtype=eig_dtype).numpy()
+
+
+def _groups(count: int, n: int, dtype: torch.dtype) -> Tensor:
+    from geomlib.kernels.spectral.eigen import W
+
+    return torch.empty((-(-count // W), (n + 3) * n * W), dtype=dtype)
+
+
+def evaluate(A: Tensor, f: str, t: float, eig_dtype: torch.dtype, *, keep: bool) -> tuple[Tensor, Tensor]:
+    """Return f(A) and the decompositions in groups; without ``keep`` only those of one group, which nobody reads.
+
+    Raises:
+        InvalidInput: as `geomlib.algebra.manifolds.spectral.primitives.check`.
+    """
+    from geomlib.kernels.spectral import cpu
+    from geomlib.kernels.spectral.functions import CODES
+
+    n = A.shape[-1]
+    out = torch.empty(A.shape, dtype=A.dtype)
+    saved = _groups(A.numel() // (n * n) if keep else 1, n, eig_dtype)
+    limits = _limits(n, A.dtype, eig_dtype)
+    bad = cpu.evaluate(flat(A), n, CODES[f], t, flat(out), saved.numpy(), workspace(2, n, eig_dtype), limits)
+    if bad or f == "top":  # those who know the words
+        require_symmetric("A", A)
+        _, whole = evaluate(A, "clamp", -math.inf, eig_dtype, keep=True) if f != "clamp" else (out, saved)
+        check(A, unpack(whole, A.shape)[0], f, t)
+    return out, saved
+
+
+def pull(saved: Tensor, f: str, t: float, E: Tensor) -> Tensor:
+    """Return the derivative in direction E from the groups of :func:`evaluate` with ``keep``."""
+    from geomlib.kernels.spectral import cpu
+    from geomlib.kernels.spectral.functions import CODES
+
+    n = E.shape[-1]
+    out = torch.empty(E.shape, dtype=E.dtype)
+    cpu.pull(saved.numpy(), n, CODES[f], t, flat(E), flat(out), workspace(2, n, saved.dtype))
+    return out
+
+
+def unpack(saved: Tensor, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    """Return ascending eigenvalues and eigenvectors of matrices of a shape."""
+    from geomlib.kernels.spectral import cpu
+
+    w, v = torch.empty(shape[:-1], dtype=saved.dtype), torch.empty(shape, dtype=saved.dtype)
+    cpu.unpack(saved.numpy(), shape[-1], flat(w), flat(v), workspace(2, shape[-1], saved.dtype))
+    return w, v
+
+
+def pack(w: Tensor, v: Tensor, f: str, t: float) -> Tensor:
+    """Return eigenvalues and eigenvectors as groups."""
+    from geomlib.kernels.spectral import cpu
+    from geomlib.kernels.spectral.functions import CODES
+
+    n = w.shape[-1]
+    saved = _groups(w.numel() // n, n, w.dtype)
+    cpu.pack(flat(w), flat(v), n, CODES[f], t, saved.numpy(), workspace(2, n, w.dtype))
+    return saved
