@@ -28,6 +28,8 @@ from geomlib.layers.gr_scale import GrScale
 from geomlib.layers.gr_translate import GrTranslate
 from geomlib.layers.group_action import GroupActionLinear
 from geomlib.layers.group_action_network import GroupActionMessagePassing, GroupActionMLP
+from geomlib.layers.gyro_scale import GyroScale
+from geomlib.layers.gyro_translate import GyroTranslate
 from geomlib.layers.linear import Linear
 from geomlib.layers.log_eig import LogEig
 from geomlib.layers.momentum_norm import MomentumNorm
@@ -55,7 +57,10 @@ from geomlib.layers.rotation_convolution import (
 from geomlib.layers.simplicial_embedding import SimplicialEmbedding
 from geomlib.layers.simplicial_message_passing import SimplicialMessagePassing
 from geomlib.layers.so2_convolution import SO2Convolution
+from geomlib.layers.spd_conv import SPDConv
+from geomlib.layers.spd_fc import SPDFC
 from geomlib.layers.spd_mlr import SPDMLR
+from geomlib.layers.spd_residual import SPDResidual
 from geomlib.layers.spherical_harmonics import SphericalHarmonics
 from geomlib.layers.symmetric_contraction import SymmetricContraction
 from geomlib.layers.tensor_embedding import TensorEmbedding
@@ -75,6 +80,7 @@ from geomlib.layers.vector_group_norm import MVGroupNorm
 __all__ = [
     "CEMLP",
     "MVGELU",
+    "SPDFC",
     "SPDMLR",
     "Activation",
     "BatchNorm",
@@ -114,6 +120,8 @@ __all__ = [
     "GroupActionLinear",
     "GroupActionMLP",
     "GroupActionMessagePassing",
+    "GyroScale",
+    "GyroTranslate",
     "Linear",
     "LogEig",
     "MVAct",
@@ -139,6 +147,8 @@ __all__ = [
     "RotationConvTranspose2d",
     "RotationConvTranspose3d",
     "SO2Convolution",
+    "SPDConv",
+    "SPDResidual",
     "ScalarHead",
     "SimplicialEmbedding",
     "SimplicialMessagePassing",
