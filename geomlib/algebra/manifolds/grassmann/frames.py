@@ -152,8 +152,8 @@ def angles(U: Tensor, V: Tensor) -> Tensor:  # (..., n, p) -> (..., p)
     r"""Return the principal angles in increasing order, right to rounding from 0 to 90 degrees.
 
     The values are :math:`\operatorname{atan2}(\sin\theta_i, \cos\theta_i)` of singular values. Derivatives are those of the
-    singular values of the logarithm; at 0 the one taken is 0, and where angles coincide it is right for symmetric functions of
-    them.
+    singular values of the logarithm; those of angles below rounding are 0, and where angles coincide they are right for
+    symmetric functions of them.
 
     **Shapes** ``U``, ``V`` (..., n, p) to (..., p).
 
@@ -171,6 +171,6 @@ def angles(U: Tensor, V: Tensor) -> Tensor:  # (..., n, p) -> (..., p)
         return found
     L = frame_log(U, V)
     squares = spectrum(symmetrize(L.mT @ L))
-    there = squares > 0
+    there = (found > 8 * torch.finfo(U.dtype).eps) & (squares > 0)
     root = torch.where(there, torch.where(there, squares, 1.0).sqrt(), 0.0)
     return found + (root - root.detach())
