@@ -18,14 +18,14 @@ def congruence_by(
     W: Tensor,  # (m, n)
     X: Tensor,  # (..., n, n)
 ) -> Tensor:  # (..., m, m)
-    r"""Return the symmetric matrices :math:`Y = W X W^\top` of symmetric X.
+    r"""Return the symmetric matrices :math:`Y = W X W^\top` of symmetric X, which is symmetrised.
 
     The gradient for W with cotangent G is :math:`2 \sum G W X`: the product W X of the forward pass serves it too, so a step
     has half of the products that general rules need. Derivatives of every order.
 
     Args:
         W: one matrix for the whole batch.
-        X: symmetric matrices; that they are is not checked.
+        X: symmetric matrices.
 
     >>> W, X = torch.tensor([[1.0, 2.0]]), torch.eye(2).expand(3, 2, 2)
     >>> congruence_by(W, X).flatten().tolist()
@@ -36,8 +36,12 @@ def congruence_by(
 
 
 def _evaluated(W: Tensor, X: Tensor) -> tuple[Tensor, Tensor]:
-    half = X @ W.mT  # (..., n, m): one product for the batch, nothing copied
+    half = _half(W, X)
     return symmetrize(half.mT @ W.mT), half
+
+
+def _half(W: Tensor, X: Tensor) -> Tensor:  # (..., n, m)
+    return (X + X.mT) @ (0.5 * W.mT)  # one product for the batch
 
 
 class _Congruence(Function):
@@ -52,7 +56,7 @@ class _Congruence(Function):
         W, X, half = ctx.saved_tensors
         G = symmetrize(grads[0])
         if torch.is_grad_enabled():  # a gradient of the gradient will be asked for: W X must depend on both
-            half = X @ W.mT
+            half = _half(W, X)
         m, n = W.shape
         to_w = to_x = None
         if ctx.needs_input_grad[0]:

@@ -11,8 +11,7 @@ from torch.autograd import Function
 
 from geomlib.algebra.manifolds.checks import symmetrize
 from geomlib.algebra.manifolds.plain import plain_reverse
-from geomlib.algebra.manifolds.spectral import apply_spectrum, decompose, derivative_symfun
-from geomlib.algebra.manifolds.spectral.scalar import loewner
+from geomlib.algebra.manifolds.spectral import apply_spectrum, decompose, derivative_symfun, primitives
 from geomlib.errors import InvalidInput
 
 __all__ = ["rectified_log"]
@@ -62,7 +61,7 @@ def rectified_log(
 
 
 class _RectifiedLog(Function):
-    """The composition as one function: its divided differences are products of those of its parts."""
+    """The composition as one function: the derivatives of its parts share the decomposition too."""
 
     @staticmethod
     def forward(ctx: Any, A: Tensor, w: Tensor, v: Tensor, floor: float, backend: str | None) -> Tensor:
@@ -81,6 +80,5 @@ class _RectifiedLog(Function):
             raised = apply_spectrum(A, w, v, "clamp", floor, backend=ctx.backend)
             inner = derivative_symfun(raised, "log", G, **options)
             return derivative_symfun(A, "clamp", inner, floor, **options), None, None, None, None
-        slopes = loewner("log", w.clamp_min(floor)) * loewner("clamp", w, floor)
-        inner = v.mT @ symmetrize(G.to(w.dtype)) @ v
-        return (v @ (slopes * inner) @ v.mT).to(A.dtype), None, None, None, None
+        inner = primitives.derivative(w.clamp_min(floor), v, "log", 0.0, G, ctx.backend)
+        return primitives.derivative(w, v, "clamp", floor, inner, ctx.backend), None, None, None, None
