@@ -13,7 +13,7 @@ from geomlib.algebra.symmetry import Symmetry, closest
 from geomlib.errors import InvalidInput
 from geomlib.kernels.autocast import full_precision
 
-__all__ = ["TailScorer", "flat_sqdist", "one_of"]
+__all__ = ["TailScorer", "flat_scores", "one_of"]
 
 
 def one_of(model: str, **choices: tuple[str, Sequence[str]]) -> None:
@@ -29,10 +29,20 @@ def one_of(model: str, **choices: tuple[str, Sequence[str]]) -> None:
             )
 
 
-def flat_sqdist(q: Tensor, x: Tensor) -> Tensor:  # (B, d), (E, d) -> (B, E)
-    """Return all squared distances by one product of matrices; not below zero."""
-    inner = torch.addmm(x.square().sum(-1)[None], q, x.mT, alpha=-2.0)
-    return (inner + q.square().sum(-1, keepdim=True)).clamp(min=0.0)
+def flat_scores(
+    q: Tensor,  # (B, d)
+    x: Tensor,  # (K, d)
+    a: Tensor,  # (B,)
+    b: Tensor,  # (K,)
+) -> Tensor:  # (B, K)
+    """Return ``a + b - |q - x|^2`` of all pairs by one product of matrices.
+
+    >>> flat_scores(torch.zeros(1, 2), torch.ones(2, 2), torch.ones(1), torch.tensor([0.0, 5.0]))
+    tensor([[-1.,  4.]])
+    """
+    left = torch.cat([2.0 * q, (a - q.square().sum(-1))[:, None], torch.ones_like(a)[:, None]], 1)
+    right = torch.cat([x, torch.ones_like(b)[:, None], (b - x.square().sum(-1))[:, None]], 1)
+    return left @ right.mT
 
 
 class TailScorer(nn.Module):
@@ -69,8 +79,8 @@ class TailScorer(nn.Module):
         """Return q(h, r) of coordinates (B, size) of heads and numbers (B,) of relations."""
         raise NotImplementedError
 
-    def _sqdist(self, query: Tensor, tails: Tensor) -> Tensor:
-        """Return the squared distances (B, K) of queries to coordinates (K, size) of tails."""
+    def _scores(self, query: Tensor, tails: Tensor, a: Tensor, b: Tensor) -> Tensor:
+        """Return a (B,) + b (K,) less the squared distances (B, K) of queries to coordinates (K, size) of tails."""
         raise NotImplementedError
 
     @full_precision
@@ -91,12 +101,13 @@ class TailScorer(nn.Module):
             InvalidInput: shapes or types that do not fit, numbers that do not exist.
         """
         self._check(head, relation, candidates)
-        h = nn.functional.embedding(head, self.entity)
-        tails, bias = self.entity, self.tail_bias
-        if candidates is not None:
-            tails, bias = nn.functional.embedding(candidates, tails), bias[candidates]
-        d2 = self._sqdist(self._queries(h, relation), tails)
-        return (self.head_bias[head][:, None] + bias) - d2
+        h, tails, bias = self.entity, self.entity, self.tail_bias
+        if candidates is None:
+            h = nn.functional.embedding(head, h)
+        else:  # one look-up: the gradient of each is as large as the table
+            both = nn.functional.embedding(torch.cat([head, candidates]), h)
+            h, tails, bias = both[: len(head)], both[len(head) :], bias[candidates]
+        return self._scores(self._queries(h, relation), tails, self.head_bias[head], bias)
 
     def _check(self, head: Tensor, relation: Tensor, candidates: Tensor | None) -> None:
         model, entities = type(self).__name__, len(self.entity)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from geomlib.errors import InvalidInput
 from geomlib.zoo._relation_maps import OPERATIONS, RelationMap
-from geomlib.zoo._tail_scorer import TailScorer, flat_sqdist, one_of
+from geomlib.zoo._tail_scorer import TailScorer, flat_scores, one_of
 from geomlib.zoo.registry import register_model
 
 __all__ = ["EuclideanKGE"]
@@ -88,8 +88,8 @@ class EuclideanKGE(TailScorer):
         moved = head if self.map is None else self.map(head, relation)
         return moved + torch.nn.functional.embedding(relation, self.shift)
 
-    def _sqdist(self, query: Tensor, tails: Tensor) -> Tensor:
-        return flat_sqdist(query, tails)
+    def _scores(self, query: Tensor, tails: Tensor, a: Tensor, b: Tensor) -> Tensor:
+        return flat_scores(query, tails, a, b)
 
     @classmethod
     def example(cls, generator: torch.Generator) -> tuple[EuclideanKGE, dict[str, Any]]:

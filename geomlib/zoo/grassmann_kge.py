@@ -74,8 +74,9 @@ class GrassmannKGE(TailScorer):
         r = nn.functional.embedding(relation, self.shift)
         return block_rotate(self._block(moved), block_exp(self._block(r)))
 
-    def _sqdist(self, query: Tensor, tails: Tensor) -> Tensor:  # (B, K)
-        return self.sharpness.exp() * squared_angle(query[:, None], block_exp(self._block(tails)))
+    def _scores(self, query: Tensor, tails: Tensor, a: Tensor, b: Tensor) -> Tensor:  # (B, K)
+        angles = squared_angle(query[:, None], block_exp(self._block(tails)))
+        return a[:, None] + b - self.sharpness.exp() * angles
 
     @classmethod
     def example(cls, generator: torch.Generator) -> tuple[GrassmannKGE, dict[str, Any]]:

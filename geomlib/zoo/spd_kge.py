@@ -13,7 +13,7 @@ from geomlib.algebra.manifolds.spectral import spectrum, symfun
 from geomlib.algebra.manifolds.vech import unvech, vech
 from geomlib.errors import InvalidInput
 from geomlib.zoo._relation_maps import OPERATIONS, RelationMap, plane_products
-from geomlib.zoo._tail_scorer import TailScorer, flat_sqdist, one_of
+from geomlib.zoo._tail_scorer import TailScorer, flat_scores, one_of
 from geomlib.zoo.registry import register_model
 
 __all__ = ["SPDKGE"]
@@ -134,10 +134,13 @@ class SPDKGE(TailScorer):
         root = symfun(0.5 * self.map.tangent(moved), "exp")
         return root @ symfun(self.map.tangent(r), "exp") @ root
 
+    def _scores(self, query: Tensor, tails: Tensor, a: Tensor, b: Tensor) -> Tensor:  # (B, K)
+        if self.metric != "ai" and self.distance == "riemannian":
+            return flat_scores(query, tails, a, b)
+        return a[:, None] + b - self._sqdist(query, tails)
+
     def _sqdist(self, query: Tensor, tails: Tensor) -> Tensor:  # (B, K)
         if self.metric != "ai":
-            if self.distance == "riemannian":
-                return flat_sqdist(query, tails)
             return self._finsler(spectrum(unvech(tails - query[:, None])))
         tangents = self.map.tangent(tails)
         if self.distance == "riemannian":
