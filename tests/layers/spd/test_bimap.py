@@ -8,12 +8,7 @@ from torch import nn
 
 from geomlib import InvalidInput
 from geomlib.layers import BiMap
-from geomlib.testing import LayerSuite
 from tests.layers.spd.oracles import spd
-
-
-class TestBiMap(LayerSuite):
-    layer = BiMap
 
 
 def test_single_matrices() -> None:
