@@ -13,7 +13,7 @@ from geomlib.algebra.manifolds.checks import ASYMMETRY, require_symmetric
 from geomlib.algebra.manifolds.spectral.primitives import check
 from geomlib.kernels.arrays import room
 
-__all__ = ["evaluate", "flat", "pack", "pull", "unpack", "workspace"]
+__all__ = ["evaluate", "flat", "limits", "pack", "pull", "unpack", "workspace"]
 
 
 def flat(x: Tensor) -> Any:
@@ -29,7 +29,8 @@ def workspace(matrices: int, n: int, dtype: torch.dtype) -> Any:
 
 
 @functools.cache
-def _limits(n: int, dtype: torch.dtype, eig_dtype: torch.dtype) -> Any:
+def limits(n: int, dtype: torch.dtype, eig_dtype: torch.dtype) -> Any:
+    """Return the thresholds of the loops, see `geomlib.kernels.spectral.cpu.evaluate`."""
     eps = torch.finfo(eig_dtype).eps
     single = eig_dtype == torch.float32
     top = math.log(torch.finfo(dtype).max)
@@ -55,8 +56,16 @@ def evaluate(A: Tensor, f: str, t: float, eig_dtype: torch.dtype, *, keep: bool)
     n = A.shape[-1]
     out = torch.empty(A.shape, dtype=A.dtype)
     saved = _groups(A.numel() // (n * n) if keep else 1, n, eig_dtype)
-    limits = _limits(n, A.dtype, eig_dtype)
-    bad = cpu.evaluate(flat(A), n, CODES[f], t, flat(out), saved.numpy(), workspace(2, n, eig_dtype), limits)
+    bad = cpu.evaluate(
+        flat(A),
+        n,
+        CODES[f],
+        t,
+        flat(out),
+        saved.numpy(),
+        workspace(2, n, eig_dtype),
+        limits(n, A.dtype, eig_dtype),
+    )
     if bad or f == "top":  # those who know the words
         require_symmetric("A", A)
         _, whole = evaluate(A, "clamp", -math.inf, eig_dtype, keep=True) if f != "clamp" else (out, saved)

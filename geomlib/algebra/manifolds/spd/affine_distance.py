@@ -34,7 +34,7 @@ from geomlib.algebra.manifolds.spectral import derivative_symfun, symfun
 from geomlib.algebra.manifolds.spectral.scalar import loewner
 from geomlib.errors import InvalidInput
 
-__all__ = ["ai_sqdist", "ai_sqdist_reference", "refuse_pencil"]
+__all__ = ["ai_sqdist", "ai_sqdist_gradients", "ai_sqdist_reference", "refuse_pencil"]
 
 
 def ai_sqdist(
@@ -86,6 +86,26 @@ def ai_sqdist_reference(P: Tensor, Q: Tensor, *, eig_dtype: torch.dtype = torch.
     p, q = torch.broadcast_tensors(symmetrize(P.to(dtype)), symmetrize(Q.to(dtype)))
     value, _, _ = _valued()(p, q)
     return value.to(P.dtype)
+
+
+def ai_sqdist_gradients(
+    g: Tensor,  # (...)
+    P: Tensor,  # (..., n, n)
+    Q: Tensor,  # (..., n, n)
+    *,
+    eig_dtype: torch.dtype = torch.float64,
+) -> tuple[Tensor, Tensor]:
+    """Return the gradients of <g, squared distance>, themselves differentiable; g, P and Q have the same batch dimensions.
+
+    >>> gP, gQ = ai_sqdist_gradients(torch.ones(()), torch.eye(1), torch.e * torch.eye(1))
+    >>> gP.tolist(), gQ.mul(torch.e).tolist()
+    ([[-2.0]], [[2.0]])
+    """
+    dtype = torch.promote_types(P.dtype, eig_dtype)
+    p, q = symmetrize(P.to(dtype)), symmetrize(Q.to(dtype))
+    w, S = _pencil(p.detach(), q.detach())
+    gp, gq = _graded()(g.to(dtype), p, q, w, S)
+    return gp.to(P.dtype), gq.to(P.dtype)
 
 
 def _valued() -> Any:
