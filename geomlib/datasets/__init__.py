@@ -19,27 +19,35 @@ if TYPE_CHECKING:
     from geomlib.datasets.extxyz import iterate_extxyz, read_extxyz
     from geomlib.datasets.extxyz_write import write_extxyz
     from geomlib.datasets.generation import generate, single_points
+    from geomlib.datasets.knowledge_graphs import KnowledgeGraph, knowledge_graph_task, read_knowledge_graph
     from geomlib.datasets.loading import load
     from geomlib.datasets.md17 import read_md17
     from geomlib.datasets.qm9 import read_qm9
+    from geomlib.datasets.ranking import KnownTails, filtered_ranks, rank_scores
     from geomlib.datasets.splits import Split, read_split, split
     from geomlib.datasets.units import Units
 
 __all__ = [
+    "KnowledgeGraph",
+    "KnownTails",
     "Split",
     "Structures",
     "Units",
     "cache_dir",
     "dataset_card",
+    "filtered_ranks",
     "generate",
     "iterate_extxyz",
+    "knowledge_graph_task",
     "list_datasets",
     "load",
     "load_structures",
+    "rank_scores",
     "read_ase_db",
     "read_comp6",
     "read_deepmd",
     "read_extxyz",
+    "read_knowledge_graph",
     "read_md17",
     "read_qm9",
     "read_split",
@@ -56,7 +64,9 @@ _HOMES = {
     "embedded_sets": ("dataset_card", "list_datasets"),
     "extxyz": ("iterate_extxyz", "read_extxyz"),
     "extxyz_write": ("write_extxyz",),
+    "knowledge_graphs": ("KnowledgeGraph", "knowledge_graph_task", "read_knowledge_graph"),
     "loading": ("load",),
+    "ranking": ("KnownTails", "filtered_ranks", "rank_scores"),
     "ase_db": ("read_ase_db",),
     "comp6": ("read_comp6",),
     "deepmd": ("read_deepmd",),
