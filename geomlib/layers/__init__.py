@@ -1,10 +1,12 @@
 """Equivariant layers: plain tensors in, plain tensors out, usable in PyTorch Geometric models and in bare PyTorch."""
 
 from geomlib.layers.activation import Activation
+from geomlib.layers.augmented_covariance import AugmentedCovariance
 from geomlib.layers.batch_norm import BatchNorm
 from geomlib.layers.bilabelled_linear import BilabelledLinear
 from geomlib.layers.bimap import BiMap
 from geomlib.layers.bonds import Bonds
+from geomlib.layers.bures_wasserstein_loss import BuresWassersteinLoss
 from geomlib.layers.cartesian_message import CartesianMessage
 from geomlib.layers.cemlp import CEMLP
 from geomlib.layers.clifford_egcl import CliffordEGCL
@@ -57,6 +59,7 @@ from geomlib.layers.rotation_convolution import (
 from geomlib.layers.simplicial_embedding import SimplicialEmbedding
 from geomlib.layers.simplicial_message_passing import SimplicialMessagePassing
 from geomlib.layers.so2_convolution import SO2Convolution
+from geomlib.layers.spd_batch_norm import SPDBatchNorm
 from geomlib.layers.spd_conv import SPDConv
 from geomlib.layers.spd_fc import SPDFC
 from geomlib.layers.spd_mlr import SPDMLR
@@ -83,11 +86,13 @@ __all__ = [
     "SPDFC",
     "SPDMLR",
     "Activation",
+    "AugmentedCovariance",
     "BatchNorm",
     "BesselBasis",
     "BiMap",
     "BilabelledLinear",
     "Bonds",
+    "BuresWassersteinLoss",
     "CartesianMessage",
     "CartesianReadout",
     "ChannelwiseTensorProduct",
@@ -147,6 +152,7 @@ __all__ = [
     "RotationConvTranspose2d",
     "RotationConvTranspose3d",
     "SO2Convolution",
+    "SPDBatchNorm",
     "SPDConv",
     "SPDResidual",
     "ScalarHead",
