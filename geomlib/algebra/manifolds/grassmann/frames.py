@@ -162,15 +162,13 @@ def angles(U: Tensor, V: Tensor) -> Tensor:  # (..., n, p) -> (..., p)
     tensor([0., 1.])
     """
     U, V = torch.broadcast_tensors(U, V)
-    M = U.mT @ V
-    with torch.no_grad():
-        cosines = torch.linalg.svdvals(M.double())
-        sines = torch.linalg.svdvals((V - U @ M).double()).flip(-1)
-        found = torch.atan2(sines, cosines).to(U.dtype)
-    if not torch.is_grad_enabled():
-        return found
+    here, there = U.detach(), V.detach()
+    M = here.mT @ there
+    cosines = torch.linalg.svdvals(M.double())
+    sines = torch.linalg.svdvals((there - here @ M).double()).flip(-1)
+    found = torch.atan2(sines, cosines).to(U.dtype)
     L = frame_log(U, V)
     squares = spectrum(symmetrize(L.mT @ L))
-    there = (found > 8 * torch.finfo(U.dtype).eps) & (squares > 0)
-    root = torch.where(there, torch.where(there, squares, 1.0).sqrt(), 0.0)
+    apart = (found > 8 * torch.finfo(U.dtype).eps) & (squares > 0)
+    root = torch.where(apart, torch.where(apart, squares, 1.0).sqrt(), 0.0)
     return found + (root - root.detach())

@@ -43,8 +43,10 @@ def karcher_mean(
     root = (k * weights.detach()).sqrt()[..., None, None]
     mean = mean_subspace(root * U)
     tol = 8 * torch.finfo(U.dtype).eps if tol is None else tol
-    may_stop = values_known(U) and not (
-        torch.is_grad_enabled() and (U.requires_grad or weights.requires_grad)
+    may_stop = (
+        values_known(U)
+        and U.numel() > 0
+        and not (torch.is_grad_enabled() and (U.requires_grad or weights.requires_grad))
     )
     for _ in range(iters):
         step = (weights[..., None, None] * frame_log(mean.unsqueeze(-3), U)).sum(-3)

@@ -8,50 +8,35 @@ angles of 90 degrees are special.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from geomlib.algebra.manifolds.checks import values_known
+from geomlib.algebra.manifolds.checks import first_bad, named, values_known
 from geomlib.errors import InvalidInput
 
 __all__ = ["angle_over_sine", "trigonometric"]
 
-#: Doublings at most: angles up to 2^16, where float64 has six digits left.
-_DOUBLINGS = 16
-#: Taylor polynomials of cos and sin, exact to 3e-18 for arguments up to 1.
-_COS = tuple((-1) ** j / math.factorial(2 * j) for j in range(10))
-_SIN = tuple((-1) ** j / math.factorial(2 * j + 1) for j in range(10))
+#: Doublings at most: angles up to 1024, where float64 has twelve digits left.
+_DOUBLINGS = 10
 
 
-def _angle_coefficients(count: int) -> tuple[float, ...]:
-    """Return (2j)!!/(2j+1)!!, all positive: nothing cancels."""
-    found = [1.0]
-    for j in range(1, count):
-        found.append(found[-1] * 2 * j / (2 * j + 1))
-    return tuple(found)
-
-
-#: theta/sin(theta) in u = (1 - cos(theta))/2 <= 1/2: the tail from u^56 on is below 2e-18.
-_ANGLE = _angle_coefficients(56)
-
-
-def _polynomials(rows: Sequence[Sequence[float]], Y: Tensor, width: int) -> list[Tensor]:
-    """Return polynomials of matrices with these coefficients, by Paterson and Stockmeyer's scheme."""
-    powers = [torch.eye(Y.shape[-1], dtype=Y.dtype, device=Y.device), Y]
-    while len(powers) <= width:
+def _polynomials(rows: Tensor, Y: Tensor) -> Tensor:  # (m, steps, width), (..., p, p) -> (m, ..., p, p)
+    """Return polynomials of matrices, coefficients in rows of rising powers, by Paterson and Stockmeyer's scheme."""
+    width = rows.shape[-1]
+    powers = [torch.eye(Y.shape[-1], dtype=Y.dtype, device=Y.device).expand(Y.shape), Y]
+    while len(powers) < width:
         powers.append(powers[-1] @ Y)
-    found: list[Tensor] = []
-    for row in rows:
-        total: Tensor | None = None
-        for start in reversed(range(0, len(row), width)):
-            part = row[start] * powers[0]
-            for a, power in zip(row[start + 1 : start + width], powers[1:], strict=False):
-                part = torch.add(part, power, alpha=a)
-            total = part if total is None else part + powers[width] @ total
-        found.append(Y if total is None else total)
-    return found
+    parts = torch.tensordot(rows, torch.stack(powers), 1)  # (m, steps, ..., p, p)
+    high, (total, *rest) = powers[-1] @ Y, parts.flip(1).unbind(1)
+    for part in rest:
+        total = part + high @ total
+    return total
+
+
+def _cumulative(ratios: Tensor, width: int) -> Tensor:  # (m, terms - 1) -> (m, steps, width)
+    """Return coefficients from the ratio of each to the one before; the first is 1. Made in place: no copy to a card waits."""
+    return torch.cat([torch.ones_like(ratios[:, :1]), ratios.cumprod(1)], 1).unflatten(1, (-1, width))
 
 
 def trigonometric(C: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # (..., p, p)
@@ -63,8 +48,8 @@ def trigonometric(C: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # (..., p, p)
     **Shapes** ``C`` (..., p, p), positive semidefinite, to three (..., p, p).
 
     Raises:
-        InvalidInput: angles above 2^16, of which no digits would be left. Where values are not looked at (compiled, on a
-            card, inside ``vmap``), the functions of such a matrix are NaN.
+        InvalidInput: angles above 1024, where digits run out. Where values are not looked at (compiled, on a card, inside
+            ``vmap``), the functions of such a matrix are NaN.
 
     >>> c, s, k = trigonometric(torch.diag(torch.tensor([0.0, 4.0])))
     >>> torch.allclose(c.diagonal(), torch.tensor([0.0, 2.0]).cos())
@@ -79,25 +64,38 @@ def trigonometric(C: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # (..., p, p)
     if values_known(x):
         steps = int(rounds.max()) if rounds.numel() else 0
         if steps > _DOUBLINGS:
-            at = torch.unravel_index(rounds.argmax(), rounds.shape)
+            where = first_bad(rounds <= _DOUBLINGS)
             raise InvalidInput(
-                f"trigonometric: matrix {tuple(map(int, at))} of the batch has norm {float(norm[at]):.3g}: angles of "
-                f"{math.sqrt(float(norm[at])):.3g}, expected at most 2^16. Scale the tangent down."
+                f"trigonometric: {named('C', where)} has norm {float(norm[where]):.3g}, so angles of "
+                f"{math.sqrt(float(norm[where])):.3g}, expected at most {2**_DOUBLINGS}. Scale the tangent down."
             )
     rounds = rounds[..., None, None]
-    c, s = _polynomials((_COS, _SIN), x * torch.exp2(-2 * rounds), 3)
-    k, one = s, torch.eye(x.shape[-1], dtype=x.dtype, device=x.device)
+    j = torch.arange(1, 12, dtype=x.dtype, device=x.device)
+    ratios = torch.stack([-1 / (2 * j * (2 * j - 1)), -1 / (2 * j * (2 * j + 1))])  # of cos and of sin
+    state = _polynomials(_cumulative(ratios, 4), x * torch.exp2(-2 * rounds))
+    one = torch.eye(x.shape[-1], dtype=x.dtype, device=x.device)
+    axes = (2, *[1] * (x.dim() - 2))
+    factor = (1 + torch.arange(1, -1, -1, dtype=x.dtype, device=x.device)).view(
+        *axes, 1, 1
+    )  # 2 cos^2 - 1, sin cos
+    shift = torch.stack([one, torch.zeros_like(one)]).view(*axes, *one.shape)
+    before = state[1]
     for step in range(steps):  # every matrix as often as it needs, whatever is beside it
         more = step < rounds
-        k = torch.where(more, 0.5 * (s @ s), k)
-        c, s = torch.where(more, 2 * (c @ c) - one, c), torch.where(more, s @ c, s)
+        before = torch.where(more, state[1], before)
+        state = torch.where(more, factor * (state @ state[0]) - shift, state)
     if steps == _DOUBLINGS:
-        c, s, k = (torch.where(rounds > _DOUBLINGS, torch.nan, f) for f in (c, s, k))
-    return c.to(C.dtype), s.to(C.dtype), k.to(C.dtype)
+        state = torch.where(rounds > _DOUBLINGS, torch.nan, state)
+        before = torch.where(rounds > _DOUBLINGS, torch.nan, before)
+    return state[0].to(C.dtype), state[1].to(C.dtype), (0.5 * (before @ before)).to(C.dtype)
 
 
 def angle_over_sine(S: Tensor) -> Tensor:  # (..., p, p)
     r"""Return :math:`g(S)`, :math:`g(\cos\theta) = \theta/\sin\theta`, of a symmetric matrix of cosines from 0 to 1.
+
+    .. math:: g(c) = \sum_j \frac{(2j)!!}{(2j+1)!!} \Big(\frac{1-c}2\Big)^j
+
+    All terms are positive, and after 56 the rest is below 2e-18.
 
     **Shapes** ``S`` (..., p, p) to (..., p, p).
 
@@ -107,4 +105,6 @@ def angle_over_sine(S: Tensor) -> Tensor:  # (..., p, p)
     if not S.shape[-1]:
         return S
     one = torch.eye(S.shape[-1], dtype=torch.float64, device=S.device)
-    return _polynomials((_ANGLE,), 0.5 * (one - S.double()), 7)[0].to(S.dtype)
+    j = torch.arange(1, 56, dtype=torch.float64, device=S.device)
+    coefficients = _cumulative((2 * j / (2 * j + 1))[None], 7)
+    return _polynomials(coefficients, 0.5 * (one - S.double()))[0].to(S.dtype)
