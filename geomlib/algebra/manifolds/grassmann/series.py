@@ -5,6 +5,8 @@ double angles. :math:`\theta/\sin\theta` is analytic in :math:`\cos\theta` at 0 
 angles of 90 degrees are special.
 """
 
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
 from __future__ import annotations
 
 import math

@@ -26,7 +26,7 @@ def points(n: int, p: int, view: str, seed: int, length: float) -> list[torch.Te
 
 
 @given(SIZES, st.sampled_from(["onb", "proj"]), st.integers(0, 10**6), st.sampled_from([1e-3, 0.1, 0.5]))
-@settings(max_examples=10, deadline=None, derandomize=True)
+@settings(max_examples=6, deadline=None, derandomize=True)
 def test_axioms(size, view, seed, length):
     n, p = size
     space = Grassmann(n, p, view)
