@@ -4,7 +4,7 @@ All are normalised by the Frobenius norm of each matrix, so no matrix depends on
 """
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-# pyright: reportIncompatibleMethodOverride=false, reportUnknownParameterType=false
+# pyright: reportIncompatibleMethodOverride=false, reportUnknownParameterType=false, reportConstantRedefinition=false
 from __future__ import annotations
 
 from typing import Any
@@ -132,6 +132,29 @@ def _newton_schulz(A: Tensor) -> tuple[Tensor, Tensor]:
     return symmetrize(Y) * scale + missing, symmetrize(Z) / scale + missing
 
 
+@torch.library.custom_op("geomlib::newton_schulz_roots", mutates_args=())
+def _newton_schulz_operator(A: Tensor) -> tuple[Tensor, Tensor]:
+    root, inverse = _newton_schulz(A)
+    return root.contiguous(), inverse.contiguous()
+
+
+@_newton_schulz_operator.register_fake
+def _like_roots(A: Tensor) -> tuple[Tensor, Tensor]:
+    return torch.empty_like(A, memory_format=torch.contiguous_format), torch.empty_like(
+        A, memory_format=torch.contiguous_format
+    )
+
+
+@torch.library.custom_op("geomlib::sign_lyapunov", mutates_args=())
+def _sign_operator(P: Tensor, V: Tensor, published: bool) -> Tensor:
+    return _sign(P, V, published).contiguous()
+
+
+@_sign_operator.register_fake
+def _like_solution(P: Tensor, V: Tensor, published: bool) -> Tensor:
+    return torch.empty_like(V, memory_format=torch.contiguous_format)
+
+
 def _powers(A: Tensor, coefficients: tuple[float, ...]) -> Tensor:
     """Return the polynomial in Z = I - A/|A|, by Horner's rule."""
     eye = torch.eye(A.shape[-1], dtype=A.dtype, device=A.device)
@@ -181,7 +204,7 @@ def _sign(P: Tensor, V: Tensor, published: bool) -> Tensor:
 class _Sign(Function):
     @staticmethod
     def forward(P: Tensor, V: Tensor, published: bool) -> Tensor:
-        return _sign(P, V, published)
+        return (_sign_operator if torch.compiler.is_compiling() else _sign)(P, V, published)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -224,6 +247,8 @@ class _Roots(Function):
         base = symmetrize(A)
         if method != "newton_schulz":
             return _series(base, method)
+        if torch.compiler.is_compiling():  # one operator: a graph of all iterations takes a minute to compile
+            return _newton_schulz_operator(base)
         root, inverse = _newton_schulz(base)
         if values_known(root) and root.numel():
             good = root.isfinite().flatten(-2).all(-1)

@@ -94,17 +94,21 @@ class _SpectrumJvp(_Spectrum):
 
 
 def _inverse_gaps(w: Tensor) -> Tensor:
-    """Return 1 / (w_j - w_i), and 0 on the diagonal."""
-    n = w.shape[-1]
-    own = torch.eye(n, dtype=torch.bool, device=w.device)
+    """Return 1 / (w_j - w_i), NaN where they are equal to working precision, and 0 on the diagonal."""
+    own = torch.eye(w.shape[-1], dtype=torch.bool, device=w.device)
     gaps = w[..., None, :] - w[..., :, None]
-    return torch.where(own, 0.0, 1 / torch.where(own, 1.0, gaps))
+    open_ = gaps.abs() > _least_gap(w)[..., None, None]
+    return torch.where(own, 0.0, torch.where(open_, 1 / gaps, torch.nan))
+
+
+def _least_gap(w: Tensor) -> Tensor:
+    return w.shape[-1] * torch.finfo(w.dtype).eps * w.abs().amax(-1)
 
 
 def _require_distinct(w: Tensor) -> None:
     if not values_known(w) or w.numel() == 0 or w.shape[-1] == 1:
         return
-    good = w.diff(dim=-1).amin(-1) > w.shape[-1] * torch.finfo(w.dtype).eps * w.abs().amax(-1)
+    good = w.diff(dim=-1).amin(-1) > _least_gap(w)
     if not bool(good.all()):
         where = first_bad(good)
         raise InvalidInput(
