@@ -29,7 +29,7 @@ class GrTranslate(nn.Module):
               \Omega_c = \begin{pmatrix} 0 & -B_c^\top \\ B_c & 0 \end{pmatrix}
 
     The exponential is exact and never written out: (p, p) functions and products with B. B is free, so every optimiser trains
-    the layer.
+    the layer; while its angles are below 90 degrees, it is the logarithm of the subspace, and this is the gyrosum.
 
     **Group** O(p), the choice of frames, which turn with those of the input, and permutations of rows; the subspace is a
     learned template. **Shapes** ``x`` (..., channels, n, p) to the same.
