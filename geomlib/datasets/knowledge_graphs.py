@@ -190,7 +190,11 @@ def _server(name: str, own: str | None = None) -> Callable[[Samples, str, Mappin
         graph = read_knowledge_graph(name, options.get("path") or own)
         if part != "train":
             return RankedQueries(samples, graph.known)
-        negatives = int(options.get("negatives", 0))
+        negatives = options.get("negatives", 0)
+        if not isinstance(negatives, int) or negatives < 0:
+            raise InvalidInput(
+                f"{name}: negatives={negatives!r}, expected a whole number, 0 for all entities."
+            )
         return SampledTails(samples, len(graph.entities), negatives) if negatives else samples
 
     return serve

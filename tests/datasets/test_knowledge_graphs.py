@@ -165,6 +165,9 @@ def test_negatives_are_the_same_for_the_same_batch(tmp_path):
     assert len(drawn.unique()) == 36  # every entity is drawn sometimes
     with pytest.raises(InvalidInput, match=r"negatives=37: expected 1\.\.36"):
         task.serve(make_task(task)["train"], "train", {"negatives": 37})
+    for bad in (-1, 2.5, "few"):
+        with pytest.raises(InvalidInput, match=r"negatives=.*expected a whole number"):
+            task.serve(make_task(task)["train"], "train", {"negatives": bad})
 
 
 def test_wrong_lines():

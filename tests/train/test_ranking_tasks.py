@@ -33,7 +33,7 @@ def grid(tmp_path, monkeypatch):
 
 def settings(folder, **options):
     base = {
-        "epochs": 40,
+        "epochs": 20,
         "batch_size": 16,
         "lr": 0.03,
         "warmup": 0,
