@@ -189,7 +189,7 @@ class SPD:
         points: Tensor,  # (..., K, n, n)
         weights: Tensor | None = None,  # (..., K)
         iters: int = 50,
-        tol: float = 1e-9,
+        tol: float = 1e-8,
         order: int = 2,
     ) -> Tensor:  # (..., n, n)
         """Return the point with the least weighted sum of squared distances.
