@@ -240,8 +240,8 @@ def knowledge_graphs(result: dict[str, Any]) -> dict[str, Any]:
         "seeds": sorted({row["seed"] for row in rows}),
         "budget": f"epochs and CPU seconds of each row, one thread, {about['machine']}, shared with other work",
         "numbers": {**numbers, "an epoch of umls": result["speed"]},
-        "reading": "A log-Euclidean scaling is the same function as a Euclidean scaling of n (n + 1) / 2 coordinates. WN18RR and "
-        "FB15k-237 train against 1024 drawn entities for minutes: no published setting.",
+        "reading": "A log-Euclidean scaling is the same function as a Euclidean scaling of n (n + 1) / 2 coordinates. WN18RR "
+        "and FB15k-237 train against 1024 drawn entities for minutes: no published setting.",
     }
 
 
