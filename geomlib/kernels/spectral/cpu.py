@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from geomlib.kernels.jit import jit, jit_inline
 from geomlib.kernels.lane_arithmetic import any_lane, magnitude, none_of, where, wide_load, wide_store
-from geomlib.kernels.spectral.eigen import W, diagonalise
+from geomlib.kernels.spectral.eigen import W, diagonalise, stride
 from geomlib.kernels.spectral.functions import EXP, INV, INVSQRT, LOG, POW, SQRT, TOP, difference, values
 from geomlib.kernels.spectral.groups import (
     crooked,
@@ -12,7 +12,7 @@ from geomlib.kernels.spectral.groups import (
     mirror,
     product,
     ranks,
-    scatter_symmetric,
+    scatter,
     symmetric_part,
 )
 
@@ -42,7 +42,7 @@ def _outside(code, n, D, least, top):
 @jit_inline
 def _parts(saved, n):
     """Return eigenvectors, eigenvalues, their functions and what divided differences need besides, of one group."""
-    m, k = n * n * W, n * W
+    m, k = n * stride(n) * W, n * W
     return saved[:m], saved[m : m + k], saved[m + k : m + 2 * k], saved[m + 2 * k : m + 3 * k]
 
 
@@ -60,14 +60,15 @@ def evaluate(x, n, code, t, out, saved, room, limits):
     Where ``saved`` has one row for several groups, nothing is kept. Limits are round-off, the smallest entry of a tridiagonal
     matrix that counts, the largest exponent, n times round-off, the largest argument of exp and the asymmetry allowed.
     """
-    m = n * n * W
+    ld = stride(n)
+    m = n * ld * W
     A, C, rest = room[:m], room[m : 2 * m], room[2 * m :]
     count = x.shape[0] // (n * n)
     keep = saved.shape[0] * W >= count
     bad = False
     for first in range(0, count, W):
         V, D, F, G = _parts(saved[first // W if keep else 0], n)
-        gather(x, count, first, n * n, A)
+        gather(x, count, first, n, n, A)
         bad |= crooked(A, n, limits[5])
         symmetric_part(A, n)
         diagonalise(A, n, V, D, rest, limits[0], limits[1], limits[2])
@@ -77,40 +78,43 @@ def evaluate(x, n, code, t, out, saved, room, limits):
         for k in range(n):
             f = wide_load(F, k, W)
             for i in range(n):
-                wide_store(A, i * n + k, wide_load(V, i * n + k, W) * f)
-        product(A, n, 1, V, 1, n, n, True, C)
-        scatter_symmetric(C, count, first, n, out)
+                wide_store(A, i * ld + k, wide_load(V, i * ld + k, W) * f)
+        product(A, ld, 1, V, 1, ld, n, True, C)
+        mirror(C, n)
+        scatter(C, count, first, n, out)
     return bad
 
 
 @jit
 def pull(saved, n, code, t, e, out, room):
     """Write V (K o (V^T e V)) V^T with the divided differences K; e is symmetrised."""
-    m = n * n * W
+    ld = stride(n)
+    m = n * ld * W
     E, C = room[:m], room[m : 2 * m]
     count = e.shape[0] // (n * n)
     for first in range(0, count, W):
         V, D, F, G = _parts(saved[first // W], n)
-        gather(e, count, first, n * n, E)
+        gather(e, count, first, n, n, E)
         symmetric_part(E, n)
-        product(E, n, 1, V, n, 1, n, False, C)
-        product(V, 1, n, C, n, 1, n, True, E)
+        product(E, ld, 1, V, ld, 1, n, False, C)
+        product(V, 1, ld, C, ld, 1, n, True, E)
         for i in range(n):
             a, fa, ga = wide_load(D, i, W), wide_load(F, i, W), wide_load(G, i, W)
             for j in range(i + 1):
                 b, fb, gb = wide_load(D, j, W), wide_load(F, j, W), wide_load(G, j, W)
                 k = difference(code, t, a, b, fa, fb, ga, gb)
-                wide_store(E, i * n + j, k * wide_load(E, i * n + j, W))
+                wide_store(E, i * ld + j, k * wide_load(E, i * ld + j, W))
         mirror(E, n)
-        product(V, n, 1, E, n, 1, n, False, C)
-        product(C, n, 1, V, 1, n, n, True, E)
-        scatter_symmetric(E, count, first, n, out)
+        product(V, ld, 1, E, ld, 1, n, False, C)
+        product(C, ld, 1, V, 1, ld, n, True, E)
+        mirror(E, n)
+        scatter(E, count, first, n, out)
 
 
 @jit
 def unpack(saved, n, w, v, room):
     """Write ascending eigenvalues and their eigenvectors."""
-    count = w.shape[0] // n
+    count, ld = w.shape[0] // n, stride(n)
     for first in range(0, count, W):
         V, D, _, _ = _parts(saved[first // W], n)
         ranks(D, n, room)
@@ -120,7 +124,7 @@ def unpack(saved, n, w, v, room):
                 k = int(room[c * W + s])
                 w[here + k] = D[c * W + s]
                 for r in range(n):
-                    v[(here + r) * n + k] = V[(r * n + c) * W + s]
+                    v[(here + r) * n + k] = V[(r * ld + c) * W + s]
 
 
 @jit
@@ -129,7 +133,7 @@ def pack(w, v, n, code, t, saved, room):
     count = w.shape[0] // n
     for first in range(0, count, W):
         V, D, F, G = _parts(saved[first // W], n)
-        gather(v, count, first, n * n, V)
-        gather(w, count, first, n, D)
+        gather(v, count, first, n, n, V)
+        gather(w, count, first, 1, n, D)
         _places(code, D, n, room)
         values(code, t, n, D, F, G, room)

@@ -5,7 +5,7 @@ Every lane has a block of its own to work on, so a step passes over the union of
 meant; what remains is as accurate as LAPACK's, a small multiple of the round-off times the norm. Matrices are scaled by powers
 of two before, so that no square over- or underflows.
 
-Entry (i, j) of the matrices is row ``i * n + j`` of an array of registers. Of a symmetric matrix the lower triangle is read.
+Entry (i, j) of the matrices is row ``i * stride(n) + j`` of an array of registers. Of a symmetric matrix the lower triangle is read.
 """
 
 from __future__ import annotations
@@ -24,20 +24,27 @@ from geomlib.kernels.lane_arithmetic import (
     wide_store,
 )
 
-__all__ = ["W", "diagonalise"]
+__all__ = ["W", "diagonalise", "stride"]
 
 #: Matrices in a group.
 W = 16
 
 
 @jit_inline
+def stride(n):
+    """Return the rows from one row of matrices to the next: odd, or columns would share few places of the caches."""
+    return n if n < W else n | 1
+
+
+@jit_inline
 def _normalise(A, n, D, limit):
     """Divide by the power of two of the largest entry, which is returned; D[0] becomes zero, or NaN where an entry is."""
+    ld = stride(n)
     top = magnitude(wide_load(A, 0, W))
     nothing = top - top
     for i in range(n):
         for j in range(i + 1):
-            a = magnitude(wide_load(A, i * n + j, W))
+            a = magnitude(wide_load(A, i * ld + j, W))
             nothing = nothing + (a - a)
             top = where(a > top, a, top)
     power = where(top > 0.0, exponent(top), 0.0)
@@ -46,7 +53,7 @@ def _normalise(A, n, D, limit):
     down = scale_power(0.0 - power)
     for i in range(n):
         for j in range(i + 1):
-            wide_store(A, i * n + j, wide_load(A, i * n + j, W) * down)
+            wide_store(A, i * ld + j, wide_load(A, i * ld + j, W) * down)
     wide_store(D, 0, nothing)
     return scale_power(power)
 
@@ -54,8 +61,9 @@ def _normalise(A, n, D, limit):
 @jit_inline
 def _tridiagonal(A, n, D, E, H, P):
     """Write the diagonal to D, the sub-diagonal to E (entry k between k and k + 1) and the reflections to A and H."""
+    ld = stride(n)
     for i in range(n - 1, 1, -1):
-        row = i * n
+        row = i * ld
         sigma = wide_load(A, row, W) * wide_load(A, row, W)
         for k in range(1, i - 1):
             a = wide_load(A, row + k, W)
@@ -70,15 +78,15 @@ def _tridiagonal(A, n, D, E, H, P):
         wide_store(A, row + i - 1, f - g)
         size = h - h
         for j in range(i):
-            total = wide_load(A, j * n, W) * wide_load(A, row, W)
+            total = wide_load(A, j * ld, W) * wide_load(A, row, W)
             if j == 0:
                 for k in range(1, i):
-                    total = total + wide_load(A, k * n, W) * wide_load(A, row + k, W)
+                    total = total + wide_load(A, k * ld, W) * wide_load(A, row + k, W)
             else:
                 for k in range(1, j + 1):
-                    total = total + wide_load(A, j * n + k, W) * wide_load(A, row + k, W)
+                    total = total + wide_load(A, j * ld + k, W) * wide_load(A, row + k, W)
                 for k in range(j + 1, i):
-                    total = total + wide_load(A, k * n + j, W) * wide_load(A, row + k, W)
+                    total = total + wide_load(A, k * ld + j, W) * wide_load(A, row + k, W)
             total = total * h
             wide_store(P, j, total)
             size = size + total * wide_load(A, row + j, W)
@@ -88,41 +96,42 @@ def _tridiagonal(A, n, D, E, H, P):
             q = wide_load(P, j, W) - size * u
             wide_store(P, j, q)
             for k in range(j + 1):
-                a = wide_load(A, j * n + k, W) - q * wide_load(A, row + k, W)
-                wide_store(A, j * n + k, a - u * wide_load(P, k, W))
+                a = wide_load(A, j * ld + k, W) - q * wide_load(A, row + k, W)
+                wide_store(A, j * ld + k, a - u * wide_load(P, k, W))
     if n > 1:
-        wide_store(E, 0, wide_load(A, n, W))
+        wide_store(E, 0, wide_load(A, ld, W))
     nothing = wide_load(D, 0, W)
     for i in range(n):
-        wide_store(D, i, wide_load(A, i * n + i, W) + nothing)
+        wide_store(D, i, wide_load(A, i * ld + i, W) + nothing)
 
 
 @jit_inline
 def _reflections(A, n, H, V):
     """Write the product of the reflections to V."""
+    ld = stride(n)
     zero = wide_load(A, 0, W)
     zero = zero - zero
     for i in range(n):
         for j in range(n):
-            wide_store(V, i * n + j, zero)
-        wide_store(V, i * n + i, zero + 1.0)
+            wide_store(V, i * ld + j, zero)
+        wide_store(V, i * ld + i, zero + 1.0)
     for i in range(2, n):
-        h, row = wide_load(H, i, W), i * n
+        h, row = wide_load(H, i, W), i * ld
         for j in range(i):
             total = wide_load(A, row, W) * wide_load(V, j, W)
             for k in range(1, i):
-                total = total + wide_load(A, row + k, W) * wide_load(V, k * n + j, W)
+                total = total + wide_load(A, row + k, W) * wide_load(V, k * ld + j, W)
             total = total * h
             for k in range(i):
-                wide_store(V, k * n + j, wide_load(V, k * n + j, W) - total * wide_load(A, row + k, W))
+                wide_store(V, k * ld + j, wide_load(V, k * ld + j, W) - total * wide_load(A, row + k, W))
 
 
 @jit_inline
 def _rotate(V, n, low, high, C, S):
     """Apply the rotations of the planes (i, i + 1), i = high - 1, ..., low, to the columns of V."""
-    r = 0
+    r, ld = 0, stride(n)
     while r + 2 <= n:
-        a, b = r * n, (r + 1) * n
+        a, b = r * ld, (r + 1) * ld
         x, y = wide_load(V, a + high, W), wide_load(V, b + high, W)
         for i in range(high - 1, low - 1, -1):
             c, s = wide_load(C, i, W), wide_load(S, i, W)
@@ -135,7 +144,7 @@ def _rotate(V, n, low, high, C, S):
         wide_store(V, b + low, y)
         r += 2
     if r < n:
-        a = r * n
+        a = r * ld
         x = wide_load(V, a + high, W)
         for i in range(high - 1, low - 1, -1):
             c, s = wide_load(C, i, W), wide_load(S, i, W)

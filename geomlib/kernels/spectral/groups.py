@@ -4,57 +4,70 @@ from __future__ import annotations
 
 from geomlib.kernels.jit import jit_inline
 from geomlib.kernels.lane_arithmetic import any_lane, magnitude, none_of, where, wide_load, wide_store
-from geomlib.kernels.spectral.eigen import W
+from geomlib.kernels.lane_turn import turn_in, turn_out
+from geomlib.kernels.spectral.eigen import W, stride
 
-__all__ = ["crooked", "gather", "mirror", "product", "ranks", "scatter_symmetric", "symmetric_part"]
-
-
-@jit_inline
-def gather(x, count, first, size, Z):
-    """Read W rows of the given size; the last row stands for those that are not there."""
-    if first + W <= count:
-        start = first * size
-        for e in range(size):
-            for t in range(W):
-                Z[e * W + t] = x[start + t * size + e]
-    else:
-        for e in range(size):
-            for t in range(W):
-                Z[e * W + t] = x[min(first + t, count - 1) * size + e]
+__all__ = ["crooked", "gather", "mirror", "product", "ranks", "scatter", "symmetric_part"]
 
 
 @jit_inline
-def scatter_symmetric(Z, count, first, n, out):
-    """Write symmetric matrices of which the lower triangle is given."""
+def gather(x, count, first, n, m, Z):
+    """Read W matrices of n rows of m; the last one stands for those that are not there."""
+    ld, size = stride(n) if n == m else m, n * m
+    height, width = (n, m) if ld > m else (1, size)
+    if width >= W and first + W <= count:
+        for i in range(height):
+            here = first * size + i * width
+            for j in range(0, width - W, W):
+                turn_in(x, here + j, size, Z, i * ld + j, W)
+            turn_in(x, here + width - W, size, Z, i * ld + width - W, W)
+        return
+    for i in range(height):
+        for j in range(width):
+            for t in range(W):
+                Z[(i * ld + j) * W + t] = x[min(first + t, count - 1) * size + i * width + j]
+
+
+@jit_inline
+def scatter(Z, count, first, n, out):
+    """Write W matrices, fewer where there are fewer."""
+    ld, size = stride(n), n * n
+    height, width = (n, n) if ld > n else (1, size)
+    if width >= W and first + W <= count:
+        for i in range(height):
+            here = first * size + i * width
+            for j in range(0, width - W, W):
+                turn_out(Z, i * ld + j, out, here + j, size, W)
+            turn_out(Z, i * ld + width - W, out, here + width - W, size, W)
+        return
     for t in range(min(W, count - first)):
-        start = (first + t) * n * n
-        for i in range(n):
-            for j in range(i + 1):
-                a = Z[(i * n + j) * W + t]
-                out[start + i * n + j] = a
-                out[start + j * n + i] = a
+        for i in range(height):
+            for j in range(width):
+                out[(first + t) * size + i * width + j] = Z[(i * ld + j) * W + t]
 
 
 @jit_inline
 def symmetric_part(Z, n):
     """Replace matrices by half the sum with their transposes, in both triangles."""
+    ld = stride(n)
     for i in range(n):
         for j in range(i):
-            a = 0.5 * (wide_load(Z, i * n + j, W) + wide_load(Z, j * n + i, W))
-            wide_store(Z, i * n + j, a)
-            wide_store(Z, j * n + i, a)
+            a = 0.5 * (wide_load(Z, i * ld + j, W) + wide_load(Z, j * ld + i, W))
+            wide_store(Z, i * ld + j, a)
+            wide_store(Z, j * ld + i, a)
 
 
 @jit_inline
 def crooked(Z, n, most):
     """Return whether a matrix differs from its transpose by more than ``most`` times its largest entry, or is not finite."""
+    ld = stride(n)
     top = magnitude(wide_load(Z, 0, W))
     apart = top - top
     for i in range(n):
-        a = magnitude(wide_load(Z, i * n + i, W))
+        a = magnitude(wide_load(Z, i * ld + i, W))
         top = where(a > top, a, top)
         for j in range(i):
-            a, b = wide_load(Z, i * n + j, W), wide_load(Z, j * n + i, W)
+            a, b = wide_load(Z, i * ld + j, W), wide_load(Z, j * ld + i, W)
             d = magnitude(a - b)
             apart = where(apart >= d, apart, d)
             a = magnitude(a)
@@ -79,15 +92,16 @@ def ranks(D, n, R):
 @jit_inline
 def mirror(Z, n):
     """Copy the lower triangle to the upper one."""
+    ld = stride(n)
     for i in range(n):
         for j in range(i):
-            wide_store(Z, j * n + i, wide_load(Z, i * n + j, W))
+            wide_store(Z, j * ld + i, wide_load(Z, i * ld + j, W))
 
 
 @jit_inline
 def product(A, ai, ak, B, bk, bj, n, lower, C):
     """Write C_ij = sum_k A[ai i + ak k] B[bk k + bj j]; with ``lower`` those of the lower triangle at least."""
-    i = 0
+    i, ld = 0, stride(n)
     while i + 2 <= n:
         stop = i + 2 if lower else n
         j = 0
@@ -99,10 +113,10 @@ def product(A, ai, ak, B, bk, bj, n, lower, C):
                 a, b = wide_load(A, ai * i + ak * k, W), wide_load(A, ai * i + ai + ak * k, W)
                 c, d = wide_load(B, bk * k + bj * j, W), wide_load(B, bk * k + bj * j + bj, W)
                 p, q, r, s = p + a * c, q + a * d, r + b * c, s + b * d
-            wide_store(C, i * n + j, p)
-            wide_store(C, i * n + j + 1, q)
-            wide_store(C, i * n + n + j, r)
-            wide_store(C, i * n + n + j + 1, s)
+            wide_store(C, i * ld + j, p)
+            wide_store(C, i * ld + j + 1, q)
+            wide_store(C, i * ld + ld + j, r)
+            wide_store(C, i * ld + ld + j + 1, s)
             j += 2
         if j < stop:
             a, b, c = wide_load(A, ai * i, W), wide_load(A, ai * i + ai, W), wide_load(B, bj * j, W)
@@ -111,12 +125,12 @@ def product(A, ai, ak, B, bk, bj, n, lower, C):
                 c = wide_load(B, bk * k + bj * j, W)
                 p = p + wide_load(A, ai * i + ak * k, W) * c
                 r = r + wide_load(A, ai * i + ai + ak * k, W) * c
-            wide_store(C, i * n + j, p)
-            wide_store(C, i * n + n + j, r)
+            wide_store(C, i * ld + j, p)
+            wide_store(C, i * ld + ld + j, r)
         i += 2
     if i < n:
         for j in range(n):
             p = wide_load(A, ai * i, W) * wide_load(B, bj * j, W)
             for k in range(1, n):
                 p = p + wide_load(A, ai * i + ak * k, W) * wide_load(B, bk * k + bj * j, W)
-            wide_store(C, i * n + j, p)
+            wide_store(C, i * ld + j, p)

@@ -25,7 +25,7 @@ def workspace(matrices: int, n: int, dtype: torch.dtype) -> Any:
     """Return room for so many matrices in registers, and some rows."""
     from geomlib.kernels.spectral.eigen import W
 
-    return room(1, (matrices * n + 8) * n * W, dtype=dtype)[0]
+    return room(1, (matrices * (n + 1) + 8) * n * W, dtype=dtype)[0]
 
 
 @functools.cache
@@ -41,7 +41,7 @@ def limits(n: int, dtype: torch.dtype, eig_dtype: torch.dtype) -> Any:
 def _groups(count: int, n: int, dtype: torch.dtype) -> Tensor:
     from geomlib.kernels.spectral.eigen import W
 
-    return torch.empty((-(-count // W), (n + 3) * n * W), dtype=dtype)
+    return torch.empty((-(-count // W), (n + 4) * n * W), dtype=dtype)
 
 
 def evaluate(A: Tensor, f: str, t: float, eig_dtype: torch.dtype, *, keep: bool) -> tuple[Tensor, Tensor]:
