@@ -112,17 +112,22 @@ class SPDHyperplanes(nn.Module):
         """Return the coordinates in which the layer is linear; those of matrices, or of points of the chart."""
         if self.metric == "euclidean":
             require_spd("x", x)
-            return vech(x if self.theta == 1.0 else symfun(x, "pow", self.theta)) / self.theta
-        x = x if self.in_chart else chart_of(self.metric, x, self.theta)
-        return triangle(x.mT) if self.metric == "lc" else vech(x)
+            return vech(x) if self.theta == 1.0 else vech(symfun(x, "pow", self.theta), symmetric=True)
+        chart = x if self.in_chart else chart_of(self.metric, x, self.theta)
+        return triangle(chart.mT) if self.metric == "lc" else vech(chart, symmetric=not self.in_chart)
 
     def linear(self, features: Tensor) -> Tensor:  # (..., factors, d) -> (..., units)
         """Return the scalar products with the normals, less those of the points."""
-        normals, points = self.lowered(self.weight), self.shift[:, None, None] * self.directions()
+        normals = self.lowered(self.weight)
         if self.metric == "euclidean":
-            points = vech(symfun(unvech(self.theta * points), "exp")) / self.theta
-        offset = (points * normals).sum((-2, -1))
-        return nn.functional.linear(features.flatten(-2), normals.flatten(1), -offset)
+            powers = symfun(unvech(self.theta * self.shift[:, None, None] * self.directions()), "exp")
+            offset = (vech(powers, symmetric=True) * normals).sum((-2, -1))
+        elif self.beta == 0.0:
+            offset = self.alpha * self.shift * torch.linalg.vector_norm(self.weight, dim=(-2, -1))
+        else:
+            offset = self.shift * (self.directions() * normals).sum((-2, -1))
+        values = nn.functional.linear(features.flatten(-2), normals.flatten(1), -offset)
+        return values / self.theta if self.metric == "euclidean" and self.theta != 1.0 else values
 
     def curved(self, x: Tensor) -> Tensor:  # (..., factors, n, n) -> (..., units)
         """Return v, with one decomposition per matrix and unit."""

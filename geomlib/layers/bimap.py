@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from geomlib.algebra.manifolds.congruence import congruence_by
-from geomlib.algebra.manifolds.spectral import polar, symmetrize
+from geomlib.algebra.manifolds.spectral import polar, symfun, symmetrize
 from geomlib.algebra.symmetry import Symmetry
 from geomlib.errors import InvalidInput
 from geomlib.kernels.autocast import full_precision
@@ -23,7 +23,7 @@ class BiMap(nn.Module):
 
     .. math:: Y_o = \sum_i W_{oi}\, X_i\, W_{oi}^\top, \qquad W = (V V^\top)^{-1/2}\, V
 
-    The weights V are free and W is their orthogonal polar factor, with its exact gradient (a Lyapunov equation), so that every
+    The weights V are free and W is their orthogonal polar factor, with its exact gradient (divided differences), so that every
     optimiser trains the layer. W does not depend on the length of V: weight decay cannot take the frame to zero, as it does
     with Householder vectors; it shrinks V, which lengthens the steps of the frame. V may be left out of it or not. Outputs
     are positive definite where the inputs are, and eigenvalues of a single channel interlace with those of X.
@@ -77,11 +77,16 @@ class BiMap(nn.Module):
         """Draw frames from the uniform distribution."""
         with torch.no_grad():
             self.weight.normal_()
-            self.weight.copy_(polar(self.weight))
+            self.weight.copy_(self.frame())
 
     def frame(self) -> Tensor:  # (m, n) or (out, in, m, n)
-        """Return W."""
-        return polar(self.weight)
+        """Return W, orthonormal to the rounding of float64 times the square of the condition number of V."""
+        wide = self.weight.to(torch.promote_types(self.weight.dtype, torch.float64))
+        try:
+            root = symfun(wide @ wide.mT, "invsqrt")
+        except InvalidInput:  # rows so close to dependent that products of them say nothing
+            return polar(self.weight)
+        return (root @ wide).to(self.weight.dtype)
 
     @full_precision
     def forward(self, x: Tensor) -> Tensor:  # (..., [in], n, n) -> (..., [out], m, m)

@@ -62,7 +62,7 @@ class LogEig(nn.Module):
         """
         checked_matrices("LogEig", x, self.n)
         y = logarithm(x)
-        return vech(y) if self.vector else y
+        return vech(y, symmetric=True) if self.vector else y
 
     @property
     def symmetry(self) -> Symmetry:

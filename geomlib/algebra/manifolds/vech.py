@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor
 
+from geomlib.algebra.manifolds.checks import symmetrize
 from geomlib.errors import InvalidInput
 
 __all__ = ["from_triangle", "triangle", "triangle_size", "unvech", "vech"]
@@ -74,19 +75,24 @@ def _scaled(v: Tensor, n: int, factor: float) -> Tensor:
     return v * one.masked_fill(rows != columns, factor)
 
 
-def vech(A: Tensor) -> Tensor:  # (..., n, n) -> (..., n(n+1)/2)
+def vech(A: Tensor, *, symmetric: bool = False) -> Tensor:  # (..., n, n) -> (..., n(n+1)/2)
     r"""Return a symmetric matrix as a vector of the same norm.
 
     .. math:: v = (A_{11}, \sqrt2 A_{12}, \dots, A_{22}, \dots), \qquad \langle v(A), v(B)\rangle = \operatorname{tr} AB
 
-    The matrix is symmetrised first.
+    The matrix is symmetrised first, and so is its gradient. Where both is done elsewhere, as by spectral functions,
+    ``symmetric=True`` saves the work.
 
     **Shapes** ``A`` (..., n, n) to (..., n(n+1)/2).
+
+    Args:
+        A: symmetric matrices.
+        symmetric: take the upper triangle as it is.
 
     >>> vech(torch.ones(2, 2, dtype=torch.float64)).square().sum()
     tensor(4., dtype=torch.float64)
     """
-    return _scaled(triangle((A + A.mT) / 2), A.shape[-1], math.sqrt(2.0))
+    return _scaled(triangle(A if symmetric else symmetrize(A)), A.shape[-1], math.sqrt(2.0))
 
 
 def unvech(v: Tensor) -> Tensor:  # (..., n(n+1)/2) -> (..., n, n)

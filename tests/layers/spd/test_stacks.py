@@ -177,4 +177,6 @@ TESTS = [name for name in dir(LayerSuite) if name.startswith("test_")]
 @pytest.mark.parametrize("layer", ALL)
 @pytest.mark.parametrize("name", TESTS)
 def test_the_suite_of_layers(layer: type, name: str) -> None:
-    getattr(type("Suite", (LayerSuite,), {"layer": layer})(), name)()
+    # What is compiled is plain torch: beside other kernels it differs by more than the rounding of one algorithm.
+    with use_backend("torch" if name == "test_compile" else "auto"):
+        getattr(type("Suite", (LayerSuite,), {"layer": layer})(), name)()
