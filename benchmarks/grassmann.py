@@ -4,10 +4,10 @@
 
 The translation layer of GyroGr: 30 samples, 8 channels, Gr(93, 10), float32; every channel has a block of its own. Rivals, all
 written here from their formulas and checked against ours in float64 before anything is timed. "dense": the skew (n, n) matrix
-and ``torch.linalg.matrix_exp``. "svd": the exponential from the singular value decomposition of the block, whose derivative is
-NaN at a block of zeros. For the logarithm "svd": the textbook form, arctangents of singular values of (I - U U^T) V (U^T V)^-1,
-whose derivative is NaN at equal subspaces. "training" is a forward and a backward pass.
-Process CPU times, the quickest round of each side.
+and ``torch.linalg.matrix_exp``. "svd": the exponential from the singular value decomposition of the block, and for the
+logarithm the textbook form, arctangents of singular values of H (U^T V)^-1, H = (I - U U^T) V; derivatives of both are NaN
+where singular values are equal, as those of a block of zeros and of equal subspaces are. "training" is a forward and a
+backward pass. Process CPU times, the quickest round of each side.
 """
 
 from __future__ import annotations
