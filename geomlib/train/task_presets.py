@@ -30,14 +30,14 @@ TASK_PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     },
     "fb15k_237": {
         "euclidean_kge": {
-            "epochs": 20, "batch_size": 512, "lr": 1e-2, "warmup": 0, "optimizer": "adam", "clip": 0.0, "eval_batch_size": 256,
-            "data_options": {"negatives": 1024},
-            "model": {"entities": 14541, "relations": 474, "dim": 55, "op": "scaling"},
+            "epochs": 10, "batch_size": 512, "lr": 1e-2, "warmup": 0, "optimizer": "adam", "clip": 0.0, "eval_batch_size": 256,
+            "val_every": 5, "data_options": {"negatives": 1024},
+            "model": {"entities": 14541, "relations": 474, "dim": 56, "op": "rotation"},
         },
         "spd_kge": {
-            "epochs": 20, "batch_size": 512, "lr": 1e-2, "warmup": 0, "optimizer": "adam", "clip": 0.0, "eval_batch_size": 256,
-            "data_options": {"negatives": 1024},
-            "model": {"entities": 14541, "relations": 474, "n": 10, "op": "scaling"},
+            "epochs": 10, "batch_size": 512, "lr": 1e-2, "warmup": 0, "optimizer": "adam", "clip": 0.0, "eval_batch_size": 256,
+            "val_every": 5, "data_options": {"negatives": 1024},
+            "model": {"entities": 14541, "relations": 474, "n": 10},
         },
     },
     "gaussian_states": {
@@ -48,6 +48,11 @@ TASK_PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     },
     "gravity_nbody": {
         "cgenn_nbody": {"steps": 1200, "batch_size": 32, "lr": 3e-3, "warmup": 60, "val_size": 500},
+    },
+    "hdm05_subspaces": {
+        "gyrogr_net": {
+            "steps": 180, "batch_size": 32, "lr": 1e-2, "warmup": 20, "data_options": {"rank": 10}, "model": {"p": 10},
+        },
     },
     "hull5": {
         "cgenn_hull": {"steps": 4000, "batch_size": 64, "lr": 3e-3, "warmup": 60, "val_size": 1024},
@@ -116,7 +121,7 @@ TASK_PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "nations": {
         "euclidean_kge": {
             "epochs": 60, "batch_size": 128, "lr": 1e-2, "warmup": 0, "optimizer": "adam", "clip": 0.0, "eval_batch_size": 256,
-            "model": {"entities": 14, "relations": 110, "dim": 15, "op": "scaling"},
+            "model": {"entities": 14, "relations": 110, "dim": 16, "op": "rotation"},
         },
         "spd_kge": {
             "epochs": 60, "batch_size": 128, "lr": 1e-2, "warmup": 0, "optimizer": "adam", "clip": 0.0, "eval_batch_size": 256,
@@ -205,7 +210,7 @@ TASK_PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "umls": {
         "euclidean_kge": {
             "epochs": 40, "batch_size": 128, "lr": 1e-2, "warmup": 0, "optimizer": "adam", "clip": 0.0, "eval_batch_size": 256,
-            "model": {"dim": 15, "op": "scaling"},
+            "model": {"dim": 16, "op": "rotation"},
         },
         "spd_kge": {
             "epochs": 40, "batch_size": 128, "lr": 1e-2, "warmup": 0, "optimizer": "adam", "clip": 0.0, "eval_batch_size": 256,
@@ -217,14 +222,14 @@ TASK_PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     },
     "wn18rr": {
         "euclidean_kge": {
-            "epochs": 40, "batch_size": 1024, "lr": 1e-2, "warmup": 0, "optimizer": "adam", "clip": 0.0,
-            "eval_batch_size": 256, "val_every": 5, "data_options": {"negatives": 2048},
-            "model": {"entities": 40943, "relations": 22, "dim": 56, "op": "attention"},
+            "epochs": 20, "batch_size": 512, "lr": 1e-2, "warmup": 0, "optimizer": "adam", "clip": 0.0, "eval_batch_size": 256,
+            "val_every": 5, "data_options": {"negatives": 1024},
+            "model": {"entities": 40943, "relations": 22, "dim": 56, "op": "rotation"},
         },
         "spd_kge": {
-            "epochs": 40, "batch_size": 1024, "lr": 1e-2, "warmup": 0, "optimizer": "adam", "clip": 0.0,
-            "eval_batch_size": 256, "val_every": 5, "data_options": {"negatives": 2048},
-            "model": {"entities": 40943, "relations": 22, "n": 10, "op": "attention"},
+            "epochs": 20, "batch_size": 512, "lr": 1e-2, "warmup": 0, "optimizer": "adam", "clip": 0.0, "eval_batch_size": 256,
+            "val_every": 5, "data_options": {"negatives": 1024},
+            "model": {"entities": 40943, "relations": 22, "n": 10},
         },
     },
 }  # fmt: skip
