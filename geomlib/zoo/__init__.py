@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from geomlib.zoo.gca_mlp import GCAMLP
     from geomlib.zoo.gca_unet import GCAResNet, GCAUNet
     from geomlib.zoo.grassmann_kge import GrassmannKGE
+    from geomlib.zoo.gyrogr_net import GyroGrNet
     from geomlib.zoo.hamiltonian_tensor_net import HamiltonianTensorNet
     from geomlib.zoo.kign import KIGN
     from geomlib.zoo.moment_net import MomentNet
@@ -49,6 +50,7 @@ __all__ = [
     "GCAResNet",
     "GCAUNet",
     "GrassmannKGE",
+    "GyroGrNet",
     "HamiltonianTensorNet",
     "MomentNet",
     "TensorBasisNN",
@@ -76,6 +78,7 @@ _LAZY = {
     "GCAResNet": "gca_unet",
     "GCAUNet": "gca_unet",
     "GrassmannKGE": "grassmann_kge",
+    "GyroGrNet": "gyrogr_net",
     "HamiltonianTensorNet": "hamiltonian_tensor_net",
     "KIGN": "kign",
     "PPGN": "ppgn",
