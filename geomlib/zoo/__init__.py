@@ -22,12 +22,15 @@ if TYPE_CHECKING:
     from geomlib.zoo.gca_mlp import GCAMLP
     from geomlib.zoo.gca_unet import GCAResNet, GCAUNet
     from geomlib.zoo.grassmann_kge import GrassmannKGE
+    from geomlib.zoo.gyro_recurrent import GyroRecurrent
+    from geomlib.zoo.gyro_spdnet import GyroSPDNet
     from geomlib.zoo.gyrogr_net import GyroGrNet
     from geomlib.zoo.hamiltonian_tensor_net import HamiltonianTensorNet
     from geomlib.zoo.kign import KIGN
     from geomlib.zoo.moment_net import MomentNet
     from geomlib.zoo.ppgn import PPGN
     from geomlib.zoo.spd_kge import SPDKGE
+    from geomlib.zoo.spdnet import SPDNet
     from geomlib.zoo.tensor_basis import TensorBasisNN
     from geomlib.zoo.tensornet import TensorNet
 
@@ -51,8 +54,11 @@ __all__ = [
     "GCAUNet",
     "GrassmannKGE",
     "GyroGrNet",
+    "GyroRecurrent",
+    "GyroSPDNet",
     "HamiltonianTensorNet",
     "MomentNet",
+    "SPDNet",
     "TensorBasisNN",
     "TensorNet",
     "create_model",
@@ -79,10 +85,13 @@ _LAZY = {
     "GCAUNet": "gca_unet",
     "GrassmannKGE": "grassmann_kge",
     "GyroGrNet": "gyrogr_net",
+    "GyroRecurrent": "gyro_recurrent",
+    "GyroSPDNet": "gyro_spdnet",
     "HamiltonianTensorNet": "hamiltonian_tensor_net",
     "KIGN": "kign",
     "PPGN": "ppgn",
     "SPDKGE": "spd_kge",
+    "SPDNet": "spdnet",
     "TensorBasisNN": "tensor_basis",
     "MomentNet": "moment_net",
     "TensorNet": "tensornet",
