@@ -131,16 +131,23 @@ class SPDResidual(nn.Module):
                 f"SPDResidual: the field returned shape {tuple(u.shape)} for {tuple(h.shape)}; it must keep the shape."
             )
         u = symmetrize(u)
-        if self.metric == "ai" and not isinstance(self.field, SpectralField):
-            root = symfun(0.5 * h, "exp")
-            return symmetrize(root @ symfun(u, "exp") @ root)
-        y = h + u
-        return y if self.out_chart else symfun(y, "exp")
+        if self.in_chart or self.out_chart or (self.metric == "le" and not self._commutes):
+            y = h + u
+            return y if self.out_chart else symfun(y, "exp")
+        if self._commutes:  # the same as X^1/2 exp(U) X^1/2 and exp(log X + U), and exactly X where U = 0
+            root = symfun(0.5 * u, "exp")
+            return symmetrize(root @ symmetrize(x) @ root)
+        root = symfun(0.5 * h, "exp")
+        return symmetrize(root @ symfun(u, "exp") @ root)
+
+    @property
+    def _commutes(self) -> bool:
+        return isinstance(self.field, SpectralField)
 
     @property
     def symmetry(self) -> Symmetry:
         """O(n) with the default field, permutations of rows with another."""
-        if not isinstance(self.field, SpectralField):
+        if not self._commutes:
             return rows_symmetry()
         return spd_symmetry(self.n, "sym" if self.in_chart else "spd", "sym" if self.out_chart else "spd")
 
