@@ -25,9 +25,9 @@ class GrPool(nn.Module):
     Only gaps between kept and dropped eigenvalues enter the gradient, so it is right where eigenvalues coincide, as those of
     every projector do. Where s q < n the eigenvectors are those of the (s q, s q) products of the frames.
 
-    **Group** O(n), and O(q), the choice of the frames of the input. With ``view="onb"`` the output is a frame of that
-    subspace, which one is not settled, so permutations of rows alone are declared. **Shapes** ``x`` (..., channels, n, q) to
-    (..., channels / size, n, p), or (..., channels / size, n, n) for ``view="proj"``.
+    **Group** O(n), and permutations of rows; the choice of the frames of the input is not seen. With ``view="onb"`` the
+    output is a frame of that subspace, which one is not settled, so permutations of rows alone are declared. **Shapes** ``x``
+    (..., channels, n, q) to (..., channels / size, n, p), or (..., channels / size, n, n) for ``view="proj"``.
 
     Args:
         n: dimension of the space.
@@ -80,13 +80,11 @@ class GrPool(nn.Module):
 
     @property
     def symmetry(self) -> Symmetry:
-        """O(n) and the choice of frames for projectors; rows alone for frames, which are not settled."""
+        """O(n) for projectors, and permutations of rows; these alone for frames, which are not settled."""
         if self.view == "onb":
             return Symmetry("S_n", inputs={"x": "node:inv"}, outputs="node:inv")
         types = {"x": f"node:grassmann({self.n},{self.q})"}
-        return Symmetry(
-            f"O({self.n})*O({self.q})*S_n", inputs=types, outputs=f"node:grassmann({self.n},{self.p})"
-        )
+        return Symmetry(f"O({self.n})*S_n", inputs=types, outputs=f"node:grassmann({self.n},{self.p})")
 
     @classmethod
     def example(cls, generator: torch.Generator) -> tuple[GrPool, dict[str, Any]]:

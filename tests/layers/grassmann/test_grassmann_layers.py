@@ -58,6 +58,10 @@ def test_pooling_is_the_mean_projector(size, n, p):
     mean = projector(x).unflatten(1, (2, size)).mean(2)
     close(projector(GrPool(n, 2, size, p)(x)), projector(dominant_frame(mean, p)), 1e-11)
     close(GrPool(n, 2, size, p, view="proj")(x), projector(GrPool(n, 2, size, p)(x)), 1e-12)
+    turns = torch.linalg.qr(torch.randn(5, 2 * size, 2, 2, dtype=torch.float64))[
+        0
+    ]  # other frames of the same subspaces
+    close(GrPool(n, 2, size, p, view="proj")(x @ turns), projector(GrPool(n, 2, size, p)(x)), 1e-11)
 
 
 def test_logits():
