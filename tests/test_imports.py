@@ -99,7 +99,8 @@ OPTIONAL = {
 }  # fmt: skip
 #: Files that exist only to wrap such a package say so here; nothing else may import them at module level.
 WRAPPERS = {
-    "kernels/jit.py", "kernels/gaunt/cpu.py", "kernels/lanes.py", "kernels/lane_arithmetic.py", "kernels/lane_turn.py", "kernels/gaunt/weave.py",
+    "kernels/jit.py", "kernels/lanes.py", "kernels/lane_arithmetic.py", "kernels/lane_turn.py",
+    "kernels/gaunt/cpu.py", "kernels/gaunt/weave.py",
     "train/module.py", "train/data.py", "train/callbacks.py", "train/loop.py",
     "train/progress.py", "interop/ase_calculator.py",
 }  # fmt: skip

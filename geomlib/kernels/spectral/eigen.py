@@ -5,7 +5,8 @@ Every lane has a block of its own to work on, so a step passes over the union of
 meant; what remains is as accurate as LAPACK's, a small multiple of the round-off times the norm. Matrices are scaled by powers
 of two before, so that no square over- or underflows.
 
-Entry (i, j) of the matrices is row ``i * stride(n) + j`` of an array of registers. Of a symmetric matrix the lower triangle is read.
+Entry (i, j) of the matrices is row ``i * stride(n) + j`` of an array of registers. Of symmetric
+matrices the lower triangle is read.
 """
 
 from __future__ import annotations

@@ -20,7 +20,6 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-from geomlib._lazy import fast_path
 from geomlib.algebra.manifolds.checks import (
     first_bad,
     named,
@@ -30,6 +29,7 @@ from geomlib.algebra.manifolds.checks import (
     symmetrize,
     values_known,
 )
+from geomlib.algebra.manifolds.fast import spectral_kernels
 from geomlib.algebra.manifolds.spectral import derivative_symfun, symfun
 from geomlib.algebra.manifolds.spectral.scalar import loewner
 from geomlib.errors import InvalidInput
@@ -69,7 +69,7 @@ def ai_sqdist(
     tensor([3.0000, 3.0000])
     """
     _check(P, Q)
-    fast = fast_path("spectral")
+    fast = spectral_kernels()
     found = None if fast is None else fast.ai_sqdist(P, Q, eig_dtype, backend)
     return ai_sqdist_reference(P, Q, eig_dtype=eig_dtype) if found is None else found
 
@@ -167,6 +167,7 @@ def _pencil(P: Tensor, Q: Tensor) -> tuple[Tensor, Tensor]:
     w, v = torch.linalg.eigh(M)
     if known and not bool(_separable(w).all()):
         refuse_pencil(P, Q)
+    w = torch.where((failed == 0)[..., None], w, torch.nan)  # where nobody looks, no finite answer
     return w, torch.linalg.solve_triangular(L.mT, v, upper=True)
 
 

@@ -29,7 +29,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from geomlib._lazy import fast_path
 from geomlib.algebra.manifolds.checks import (
     first_bad,
     named,
@@ -38,6 +37,7 @@ from geomlib.algebra.manifolds.checks import (
     symmetrize,
     values_known,
 )
+from geomlib.algebra.manifolds.fast import spectral_kernels
 from geomlib.algebra.manifolds.spectral.scalar import POSITIVE, loewner, value
 from geomlib.errors import InvalidInput
 
@@ -51,9 +51,6 @@ __all__ = [
     "torch_forward",
     "whole",
 ]
-
-#: What the fast path is registered as.
-OPERATION = "spectral"
 
 
 def eigh(A: Tensor, eig_dtype: torch.dtype, backend: str | None = None) -> tuple[Tensor, Tensor]:
@@ -101,7 +98,7 @@ def whole(A: Tensor, f: str, t: float, eig_dtype: torch.dtype, backend: str | No
 
 def _fast(name: str) -> Callable[..., Any] | None:
     """The function of the fast path, if it has this one."""
-    return getattr(fast_path(OPERATION), name, None)
+    return getattr(spectral_kernels(), name, None)
 
 
 def torch_eigh(A: Tensor, eig_dtype: torch.dtype) -> tuple[Tensor, Tensor]:
