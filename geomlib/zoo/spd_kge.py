@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from geomlib.algebra.manifolds.checks import first_bad, values_known
 from geomlib.algebra.manifolds.spd import SPD
 from geomlib.algebra.manifolds.spectral import spectrum, symfun
 from geomlib.algebra.manifolds.vech import unvech, vech
@@ -51,6 +52,16 @@ class _Congruence(RelationMap):
         return self.coordinates(G @ self.tangent(x) @ G.mT)
 
 
+def _require_positive(w: Tensor) -> None:  # (B, K, n)
+    good = w[..., 0] > w.shape[-1] * torch.finfo(w.dtype).eps * w[..., -1]
+    if not bool(good.all()):
+        where = first_bad(good)
+        raise InvalidInput(
+            f"SPDKGE: query {where[0]} of the batch and tail {where[1]} are too far apart for {w.dtype}: the eigenvalues of "
+            f"q^-1 t run from {1 / w[where][-1]:.3g} to {1 / w[where][0]:.3g}. Lower the learning rate or `init`."
+        )
+
+
 @register_model("spd_kge")
 class SPDKGE(TailScorer):
     r"""Score facts (head, relation, tail) by a distance between symmetric positive definite matrices.
@@ -82,7 +93,8 @@ class SPDKGE(TailScorer):
         init: deviation of the initial coordinates.
 
     Raises:
-        InvalidInput: unknown options; shapes, types or numbers that do not fit at the call.
+        InvalidInput: unknown options; shapes, types or numbers that do not fit at the call; with ``"ai"``, on the CPU,
+            matrices too far apart for float64 (elsewhere NaN).
 
     Source: Lopez, Pozzetti, Trettel, Strube and Wienhard, *Vector-valued distance and gyrocalculus on the space of symmetric
     positive definite matrices*, arXiv 2110.13475; Nguyen and Yang, *Building neural networks on matrix manifolds: a
@@ -131,22 +143,26 @@ class SPDKGE(TailScorer):
         moved, r = self.map(head, relation), torch.nn.functional.embedding(relation, self.shift)
         if self.metric != "ai":
             return moved + r
-        root = symfun(0.5 * self.map.tangent(moved), "exp")
-        return root @ symfun(self.map.tangent(r), "exp") @ root
+        # in float64: the matrices of far entities are worse conditioned than float32 can tell from singular ones
+        root = symfun(0.5 * self.map.tangent(moved).double(), "exp")
+        return root @ symfun(self.map.tangent(r).double(), "exp") @ root
 
     def _scores(self, query: Tensor, tails: Tensor, a: Tensor, b: Tensor) -> Tensor:  # (B, K)
         if self.metric != "ai" and self.distance == "riemannian":
             return flat_scores(query, tails, a, b)
-        return a[:, None] + b - self._sqdist(query, tails)
+        return a[:, None] + b - self._sqdist(query, tails).to(b.dtype)
 
     def _sqdist(self, query: Tensor, tails: Tensor) -> Tensor:  # (B, K)
         if self.metric != "ai":
             return self._finsler(spectrum(unvech(tails - query[:, None])))
-        tangents = self.map.tangent(tails)
+        tangents = self.map.tangent(tails).double()
         if self.distance == "riemannian":
             return self._ai.sqdist(query[:, None], symfun(tangents, "exp"))
         inverse_root = symfun(-0.5 * tangents, "exp")
-        return self._finsler(spectrum(inverse_root @ query[:, None] @ inverse_root).log())
+        w = spectrum(inverse_root @ query[:, None] @ inverse_root)
+        if self.validate and values_known(w) and w.numel():
+            _require_positive(w)
+        return self._finsler(w.log())
 
     def _finsler(self, v: Tensor) -> Tensor:  # (..., n) -> (...)
         if self.distance == "finsler_infinity":
