@@ -15,7 +15,8 @@ def stepped_mean(x: Tensor, steps: int, metric: str) -> Tensor:  # (K, n, n) -> 
     .. math:: G \leftarrow G^{1/2} \exp\Big(\tfrac1K \sum_k \log(G^{-1/2} X_k G^{-1/2})\Big) G^{1/2}, \qquad
               G \leftarrow G^{-1/2} \Big(\tfrac1K \sum_k (G^{1/2} X_k G^{1/2})^{1/2}\Big)^2 G^{-1/2}
 
-    for the affine-invariant and the Bures-Wasserstein metric.
+    for the affine-invariant and the Bures-Wasserstein metric. The second always converges, the first for points that are not
+    too far from each other.
 
     >>> import torch
     >>> x = torch.tensor([[[1.0]], [[9.0]]])

@@ -51,7 +51,7 @@ class SPDBatchNorm(nn.Module):
     (Exp sees no eigenvalue of I + L[V] below ``margin``); ``capped`` counts such matrices of training. Then mean and variance
     are no longer exact.
 
-    A batch of one goes to B. All leading dimensions are one batch.
+    A batch of one goes to B. All leading dimensions are one batch. Curved metrics compute in float64 whatever the type of x.
 
     **Group** with the statistics of the batch (in training, or always with ``track_running_stats=False``), and without bias
     and M: O(n), for "lc" permutations of rows only; with running statistics permutations of rows. **Shapes** ``x``
@@ -183,7 +183,7 @@ class SPDBatchNorm(nn.Module):
 
     def _chart_bias(self) -> Tensor:
         assert self.bias is not None
-        return symmetrize(self.bias) if self.metric == "le" else self.bias.tril()
+        return self._tidy(self.bias)
 
     @full_precision
     def forward(self, x: Tensor) -> Tensor:  # (..., n, n) -> (..., n, n)
@@ -200,6 +200,7 @@ class SPDBatchNorm(nn.Module):
                     f"SPDBatchNorm: `x` has shape {tuple(x.shape)}, no matrices to average over; call layer.eval() or skip it."
                 )
             return x
+        require_spd("x", x)
         flat = x.reshape(-1, self.n, self.n)
         out = self._flat(flat, of_batch) if self.metric in FLAT else self._curved(flat, of_batch)
         return out.view(x.shape)
@@ -216,21 +217,26 @@ class SPDBatchNorm(nn.Module):
     def _flat(self, x: Tensor, of_batch: bool) -> Tensor:
         space = self._base()
         chart = space.chart(x)
-        mean = chart.mean(0) if of_batch else space.chart(self.running_mean)
+        mean = self._tidy(chart.mean(0)) if of_batch else space.chart(self.running_mean)
         centred = chart - mean
         v = space.chart_inner(centred, centred).mean() if of_batch else self.running_var
         if self.training and self.track_running_stats:
             with torch.no_grad():
                 old = space.chart(self.running_mean)
-                self._keep(space.unchart(old.lerp(mean.detach(), self.momentum)), v)
-        moved = self._factor(v) * centred
+                self._keep(space.unchart(self._tidy(old.lerp(mean.detach(), self.momentum))), v)
+        moved = self._tidy(self._factor(v) * centred)
         return space.unchart(moved if self.bias is None else moved + self._chart_bias())
 
+    def _tidy(self, chart: Tensor) -> Tensor:
+        """Return coordinates that are symmetric, or triangular, also where nothing but rounding is left of them."""
+        return symmetrize(chart) if self.metric == "le" else chart.tril()
+
     def _curved(self, x: Tensor, of_batch: bool) -> Tensor:
-        pair = sym_sqrt_pair(self._matrix()) if self._moved else None
-        y = self._to(x, pair)
+        # In float64 throughout: products of two roots have the square of the condition number.
+        pair = sym_sqrt_pair(self._matrix().double()) if self._moved else None
+        y = self._to(x.double(), pair)
         if not of_batch:
-            mean = self._to(self.running_mean, pair)
+            mean = self._to(self.running_mean.double(), pair)
         elif self.n_mean_steps is None:
             mean = self._base().mean(y)
         else:
@@ -239,9 +245,9 @@ class SPDBatchNorm(nn.Module):
         out, v = steps(y, mean, pair, of_batch)
         if self.training and self.track_running_stats:
             with torch.no_grad():
-                old = self._to(self.running_mean, pair)
+                old = self._to(self.running_mean.double(), pair)
                 self._keep(self._back(self._base().geodesic(old, mean.detach(), self.momentum), pair), v)
-        return self._back(out, pair)
+        return self._back(out, pair).to(x.dtype)
 
     def _to(self, x: Tensor, pair: tuple[Tensor, Tensor] | None) -> Tensor:
         y = x if self.theta == 1 else symfun(x, "pow", self.theta)
@@ -269,7 +275,7 @@ class SPDBatchNorm(nn.Module):
         # The scaled tangent has the eigenvectors that are known.
         out = apply_spectrum(factor * tangent, factor.detach() * spectrum, u, "exp")
         if self.bias is not None:
-            root = symfun(symmetrize(self.bias) * (self.theta / 2), "exp")
+            root = symfun(symmetrize(self.bias.double()) * (self.theta / 2), "exp")
             out = symmetrize(root @ out @ root)
         return out, v
 
@@ -285,7 +291,7 @@ class SPDBatchNorm(nn.Module):
         if self.bias is None and pair is None:
             step = self._inside(unit + scaled / 2)
             return symmetrize(step @ step), v
-        centre = unit if self.bias is None else symfun(symmetrize(self.bias) * self.theta, "exp")
+        centre = unit if self.bias is None else symfun(symmetrize(self.bias.double()) * self.theta, "exp")
         if pair is not None:
             centre = symmetrize(pair[1] @ centre @ pair[1])
         step = self._inside(unit + from_identity(centre, scaled))
@@ -312,7 +318,7 @@ class SPDBatchNorm(nn.Module):
     @classmethod
     def example(cls, generator: torch.Generator) -> tuple[SPDBatchNorm, dict[str, Any]]:
         """Return an instance with statistics of the batch, which commutes with O(3), and six matrices."""
-        layer = cls(3, "bw", bias=False, track_running_stats=False)
+        layer = cls(3, "le", bias=False, track_running_stats=False)
         return layer, {"x": example_spd(generator, 3, 6)}
 
     def extra_repr(self) -> str:

@@ -16,6 +16,7 @@ from geomlib._lazy import attribute_loader
 
 if TYPE_CHECKING:
     from geomlib.testing.asserting import assert_equivariant
+    from geomlib.testing.batch_norm import assert_bn
     from geomlib.testing.drawing import random_spd, random_symmetric
     from geomlib.testing.group_suite import GroupSuite
     from geomlib.testing.gyrogroup import assert_gyrogroup
@@ -30,6 +31,7 @@ __all__ = [
     "KernelSuite",
     "LayerSuite",
     "ModelSuite",
+    "assert_bn",
     "assert_equivariant",
     "assert_geometry",
     "assert_gyrogroup",
@@ -44,6 +46,7 @@ _LAZY = {
     "KernelSuite": "kernel_suite",
     "LayerSuite": "layer_suite",
     "ModelSuite": "model_suite",
+    "assert_bn": "batch_norm",
     "assert_equivariant": "asserting",
     "assert_geometry": "metric",
     "assert_gyrogroup": "gyrogroup",
