@@ -22,12 +22,14 @@ def random_spd(
 ) -> Tensor:  # (size, n, n)
     """Return SPD matrices with condition number kappa, their eigenvalues spread evenly in the logarithm around one.
 
+    Those of size 1 lie between kappa^-1/2 and kappa^1/2.
+
     >>> torch.linalg.cond(random_spd(4, 3, kappa=100.0)).round()
     tensor([100., 100., 100., 100.], dtype=torch.float64)
     """
     frames = torch.linalg.qr(torch.randn(size, n, n, generator=generator, dtype=torch.float64))[0]
-    inner = torch.rand(size, max(n - 2, 0), generator=generator, dtype=torch.float64)
-    ends = torch.tensor([0.0, 1.0], dtype=torch.float64)[:n].expand(size, -1)
+    ends = torch.tensor([0.0, 1.0] if n > 1 else [], dtype=torch.float64).expand(size, -1)
+    inner = torch.rand(size, n - ends.shape[-1], generator=generator, dtype=torch.float64)
     w = kappa ** (torch.cat([ends, inner], -1) - 0.5)
     found = (frames * w.unsqueeze(-2)) @ frames.mT
     return ((found + found.mT) / 2).to(dtype)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -107,6 +108,8 @@ class SPD:
                 "SPD(metric='gbw') needs M, an SPD matrix (n, n)." if self.M is None
                 else f"SPD(metric={self.metric!r}) takes no M; the metric with one is 'gbw'."
             )  # fmt: skip
+        if not math.isfinite(self.theta):
+            raise InvalidInput(f"SPD: theta = {self.theta} is no power; it must be finite.")
         if self.metric == "gbw" and self.theta == 0:
             raise InvalidInput("SPD(metric='gbw') needs a power theta that is not zero.")
         if self.M is not None:
