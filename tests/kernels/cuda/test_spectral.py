@@ -10,6 +10,7 @@ from geomlib.kernels.cuda import launcher
 from geomlib.kernels.cuda.build import build
 from geomlib.kernels.cuda.compiler import missing_compiler
 from geomlib.kernels.spectral import cuda
+from geomlib.kernels.spectral.cuda_block_source import BLOCK_LARGEST, BlockKernel, print_block_eigh
 from geomlib.kernels.spectral.cuda_source import KINDS, LARGEST, SpectralKernel, _bytes, print_spectral
 
 from .emulate import Emulator, needs_compiler
@@ -180,10 +181,42 @@ def test_strided_batches(emulated):
     close(cuda.derivative(w, v, "sqrt", 0.0, e), torch_derivative(w, v, "sqrt", 0.0, e), 1e-13)
 
 
+@needs_nvrtc
+@pytest.mark.parametrize("arch", ["sm_80", "sm_90"])
+def test_blocks_spill_nothing(arch):
+    for n, real in ((BLOCK_LARGEST, D), (45, S)):
+        kernel = BlockKernel(n, real)
+        used = build(kernel, S, arch, keep=False, text=print_block_eigh).usage[kernel.name]
+        assert (used.spill_stores, used.spill_loads, used.stack) == (0, 0, 0) and used.registers <= 80, used
+
+
+@needs_compiler
+@pytest.mark.parametrize(
+    ("n", "dtype", "real"),
+    [(33, D, D), (40, S, S), pytest.param(BLOCK_LARGEST, S, D, marks=pytest.mark.slow)],
+)
+def test_a_block_for_every_matrix(emulated, n, dtype, real):
+    a, e = matrices(3, n, dtype)
+    a[1] = torch.diag(torch.arange(n, 0, -1)).to(dtype)
+    F, w, v = cuda.forward(a, "log", 0.0, real)
+    eps = torch.finfo(real).eps
+    close(w, torch_eigh(a, real)[0], 4 * n * eps)
+    close(v.mT @ v, torch.eye(n, dtype=real).expand_as(v), 10 * n * eps)
+    close((v * w[:, None]) @ v.mT, 0.5 * (a + a.mT).to(real), 10 * n * eps)
+    assert torch.equal(w[1], torch.arange(1, n + 1).to(real)) and bool((w.diff(dim=-1) >= 0).all())
+    close(F, torch_forward(a, "log", 0.0, real)[0], 1e-13 if dtype == D else 1e-4)
+    assert torch.equal(cuda.derivative(w, v, "log", 0.0, e), torch_derivative(w, v, "log", 0.0, e))
+    assert emulated.launches == [(f"spectral_block_{n}", (3, 1, 1))]
+    a[0, 2, 1] = torch.nan
+    lost, _ = cuda.eigh(a, real)
+    assert lost[0].isnan().all() and torch.equal(lost[1:], w[1:])
+
+
 def test_no_matrices_and_what_is_refused():
     none = torch.zeros(0, 3, 3)
     assert cuda.forward(none, "log", 0.0, D)[0].shape == (0, 3, 3)
     assert cuda.eigh(none, D)[0].dtype == D
-    assert cuda.refusal(LARGEST, S, D) is None
-    assert "up to 32 rows, not 33" in str(cuda.refusal(33, S, D))
+    assert cuda.eigh(torch.zeros(0, 40, 40), D)[1].shape == (0, 40, 40)
+    assert cuda.refusal(BLOCK_LARGEST, S, D) is None
+    assert "up to 96 rows, not 97" in str(cuda.refusal(97, S, D))
     assert "not torch.bfloat16" in str(cuda.refusal(3, torch.bfloat16, D))
