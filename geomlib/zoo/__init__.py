@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from geomlib.zoo.kign import KIGN
     from geomlib.zoo.moment_net import MomentNet
     from geomlib.zoo.ppgn import PPGN
+    from geomlib.zoo.spd_eegnet import SPDEEGNet
     from geomlib.zoo.spd_kge import SPDKGE
     from geomlib.zoo.spdnet import SPDNet
     from geomlib.zoo.tensor_basis import TensorBasisNN
@@ -58,6 +59,7 @@ __all__ = [
     "GyroSPDNet",
     "HamiltonianTensorNet",
     "MomentNet",
+    "SPDEEGNet",
     "SPDNet",
     "TensorBasisNN",
     "TensorNet",
@@ -90,6 +92,7 @@ _LAZY = {
     "HamiltonianTensorNet": "hamiltonian_tensor_net",
     "KIGN": "kign",
     "PPGN": "ppgn",
+    "SPDEEGNet": "spd_eegnet",
     "SPDKGE": "spd_kge",
     "SPDNet": "spdnet",
     "TensorBasisNN": "tensor_basis",

@@ -44,6 +44,7 @@ _MODULES = {
     "kign": "geomlib.zoo.kign",
     "moment_net": "geomlib.zoo.moment_net",
     "ppgn": "geomlib.zoo.ppgn",
+    "spd_eegnet": "geomlib.zoo.spd_eegnet",
     "spd_kge": "geomlib.zoo.spd_kge",
     "spdnet": "geomlib.zoo.spdnet",
     "tensor_basis": "geomlib.zoo.tensor_basis",
