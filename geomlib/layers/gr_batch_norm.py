@@ -137,4 +137,4 @@ class GrBatchNorm(nn.Module):
     def extra_repr(self) -> str:
         """Return the sizes and the constants."""
         options = f"eps={self.eps}, momentum={self.momentum}, iters={self.iters}"
-        return f"{self.channels} channels, Gr({self.n}, {self.p}), {options}"
+        return f"{self.channels} channels, Gr({self.n}, {self.p}), frames up to O({self.p}), {options}"

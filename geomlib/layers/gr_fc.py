@@ -97,4 +97,5 @@ class GrFC(nn.Module):
 
     def extra_repr(self) -> str:
         """Return the sizes."""
-        return f"{self.in_channels} -> {self.out_channels} channels, Gr({self.n}, {self.p}) -> Gr({self.m}, {self.q})"
+        spaces = f"Gr({self.n}, {self.p}), frames up to O({self.p}) -> Gr({self.m}, {self.q})"
+        return f"{self.in_channels} -> {self.out_channels} channels, {spaces}"

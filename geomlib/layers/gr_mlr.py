@@ -108,4 +108,5 @@ class GrMLR(nn.Module):
 
     def extra_repr(self) -> str:
         """Return the sizes."""
-        return f"{self.channels} channels, Gr({self.n}, {self.p}) -> {self.classes}, {self.kind}"
+        sizes = f"{self.channels} channels, Gr({self.n}, {self.p}), frames up to O({self.p})"
+        return f"{sizes} -> {self.classes}, {self.kind}"

@@ -93,4 +93,5 @@ class GrPool(nn.Module):
 
     def extra_repr(self) -> str:
         """Return the sizes."""
-        return f"Gr({self.n}, {self.q}) -> Gr({self.n}, {self.p}), {self.size} channels to one, view={self.view!r}"
+        spaces = f"O({self.n}): Gr({self.n}, {self.q}) -> Gr({self.n}, {self.p})"
+        return f"{spaces}, {self.size} channels to one, view={self.view!r}"

@@ -77,4 +77,5 @@ class GrScale(nn.Module):
 
     def extra_repr(self) -> str:
         """Return the sizes."""
-        return f"{self.channels} channels, Gr({self.n}, {self.p}), elementwise={self.elementwise}"
+        sizes = f"{self.channels} channels, Gr({self.n}, {self.p}), frames up to O({self.p})"
+        return f"{sizes}, elementwise={self.elementwise}"

@@ -91,4 +91,4 @@ class GrTranslate(nn.Module):
 
     def extra_repr(self) -> str:
         """Return the sizes."""
-        return f"{self.channels} channels, Gr({self.n}, {self.p})"
+        return f"{self.channels} channels, Gr({self.n}, {self.p}), frames up to O({self.p})"
