@@ -40,6 +40,13 @@ TASK_PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "model": {"entities": 14541, "relations": 474, "n": 10},
         },
     },
+    "eeg_mamem": {
+        # Ten steps are an epoch of the 300 trials; microvolts are divided by their deviation.
+        "spd_eegnet": {
+            "steps": 200, "batch_size": 30, "lr": 2e-3, "warmup": 10, "weight_decay": 1e-2, "clip": 5.0,
+            "model": {"scale": 7.0},
+        },
+    },
     "gaussian_states": {
         "equivariant_tensor_net": {
             "steps": 1500, "batch_size": 200, "lr": 3e-3, "warmup": 50, "weight_decay": 1e-4, "val_every": 10, "clip": 1.0,
