@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from geomlib.algebra.irreps import spherical_harmonics as specification
+from geomlib.algebra.manifolds.spectral import symfun
 from geomlib.kernels.cuda.launcher import missing_device
 from geomlib.kernels.harmonics import spherical_harmonics
 from geomlib.kernels.tensor_product import tensor_product, tensor_product_conv
@@ -210,3 +211,25 @@ def test_harmonics_in_a_captured_graph():
     graph.replay()
     torch.cuda.synchronize()
     assert torch.equal(captured, step())
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 2e-6)])
+@pytest.mark.parametrize(
+    ("n", "count"), [(1, 3), (2, 1000), (3, 129), (4, 7), (8, 100), (31, 5), (32, 5), (40, 3), (96, 2)]
+)
+def test_spectral_functions_and_two_derivatives(n, count, dtype, tolerance):
+    q = torch.linalg.qr(torch.randn(count, n, n, dtype=torch.float64))[0]
+    w = 0.2 + torch.rand(count, n, dtype=torch.float64)
+    w[:, : n // 2] = 0.5
+    a, e = ((q * w[:, None]) @ q.mT).to(dtype), torch.randn(count, n, n, dtype=torch.float64).to(dtype)
+
+    def found(a, e, backend):
+        x = a.clone().requires_grad_()
+        y = symfun(x, "log", backend=backend)
+        first = torch.autograd.grad(y, x, e, create_graph=True)[0]
+        return [t.detach().cpu().double() for t in (y, first, torch.autograd.grad(first, x, e)[0])]
+
+    for ours, wanted in zip(
+        found(a.cuda(), e.cuda(), "cuda"), found(a.double(), e.double(), "torch"), strict=True
+    ):
+        close(ours, wanted, tolerance * 10)

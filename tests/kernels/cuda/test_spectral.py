@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
+from geomlib.algebra.manifolds.spectral import symfun
 from geomlib.algebra.manifolds.spectral.primitives import torch_derivative, torch_eigh, torch_forward
 from geomlib.kernels.cuda import launcher
 from geomlib.kernels.cuda.build import build
 from geomlib.kernels.cuda.compiler import missing_compiler
-from geomlib.kernels.spectral import cuda
+from geomlib.kernels.spectral import cuda, served
 from geomlib.kernels.spectral.cuda_block_source import BLOCK_LARGEST, BlockKernel, print_block_eigh
 from geomlib.kernels.spectral.cuda_source import KINDS, LARGEST, SpectralKernel, _bytes, print_spectral
 
@@ -210,6 +211,27 @@ def test_a_block_for_every_matrix(emulated, n, dtype, real):
     a[0, 2, 1] = torch.nan
     lost, _ = cuda.eigh(a, real)
     assert lost[0].isnan().all() and torch.equal(lost[1:], w[1:])
+
+
+@needs_compiler
+@pytest.mark.parametrize("n", [3, 5])
+def test_derivatives_through_the_dispatch(emulated, monkeypatch, n):
+    """Values, gradients, gradients of gradients and vmap as a tensor on a card would get them."""
+    monkeypatch.setattr(served, "choose", lambda *args, **options: "cuda")
+    a, e = matrices(4, n, D, seed=7)
+
+    def orders(backend):
+        x = a.clone().requires_grad_()
+        y = symfun(x, "log", backend=backend)
+        first = torch.autograd.grad(y, x, e, create_graph=True)[0]
+        return y, first, torch.autograd.grad(first, x, e)[0], torch.func.vmap(lambda m: symfun(m, "log"))(a)
+
+    found = orders(None)
+    names = [name for name, _ in emulated.launches]
+    assert names.count(f"spectral_forward_log_{n}") == 2 and f"spectral_derivative_log_{n}" in names
+    monkeypatch.undo()
+    for x, y in zip(found, orders("torch"), strict=True):
+        close(x.detach(), y.detach(), 1e-12)
 
 
 def test_no_matrices_and_what_is_refused():
