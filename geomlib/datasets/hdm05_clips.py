@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
+from geomlib.algebra.manifolds.covariance import covariance as series_covariance
 from geomlib.datasets.arrays import read_npz
 from geomlib.datasets.motion import Motions, motion_file, read_motions, rigid_pairs
 from geomlib.errors import InvalidInput
@@ -109,26 +111,14 @@ def covariance(
     array([[2.5, 0. ],
            [0. , 0.5]])
     """
-    if x.ndim != 2 or len(x) < 2 or shrink < 0:
-        raise InvalidInput(
-            f"covariance: x of shape {x.shape}, shrink={shrink}: expected (frames, d) with two frames or more, shrink >= 0."
-        )
-    found = _second_moment(x)
-    return found + shrink * _mean_variance(found) * np.eye(x.shape[1])
+    if x.ndim != 2 or len(x) < 2:
+        raise InvalidInput(f"covariance: x of shape {x.shape}, expected (frames, d) with two frames or more.")
+    return _unbiased(x, shrink)
 
 
-def _second_moment(x: Array) -> Array:
-    centred = x - x.mean(0)
-    return centred.T @ centred / (len(x) - 1)
-
-
-def _mean_variance(found: Array) -> float:
-    mean = float(np.trace(found)) / len(found)
-    if not mean > 0:
-        raise InvalidInput(
-            "covariance: nothing moves in these frames: their covariance is zero, not positive definite."
-        )
-    return mean
+def _unbiased(x: Array, shrink: float, *, check: bool = True) -> Array:
+    mean_square = series_covariance(torch.from_numpy(x.T), shrink, check=check)
+    return mean_square.numpy() * (len(x) / (len(x) - 1))
 
 
 def window_covariances(
@@ -159,8 +149,9 @@ def window_covariances(
     found: list[Array] = []
     for part in parts:
         own = joints[:, part].reshape(frames, -1)
-        floor = shrink * _mean_variance(_second_moment(own)) * np.eye(own.shape[1])
-        found.append(np.stack([_second_moment(own[s : s + length]) + floor for s in starts]))
+        floor = covariance(own, shrink) - covariance(own, 0.0)
+        inside = [_unbiased(own[s : s + length], 0.0, check=False) for s in starts]
+        found.append(np.stack([c + floor for c in inside]))
     return np.stack(found, 1)
 
 
