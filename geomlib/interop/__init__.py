@@ -1,4 +1,4 @@
-"""Bridges to other programs: checkpoints, weights of torchmd-net, the ASE calculator, molecular dynamics.
+"""Bridges to other programs: checkpoints, weights of torchmd-net, ASE, molecular dynamics, manifolds of geoopt.
 
 Everything is imported on first use, so that no optional package is needed before it is.
 """
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from geomlib.interop.dynamics import MDResult, run_md
     from geomlib.interop.e3nn import from_e3nn
     from geomlib.interop.ensemble import Ensemble
+    from geomlib.interop.geoopt import geoopt_manifold
     from geomlib.interop.torchmdnet import load_torchmdnet, to_torchmdnet_state_dict
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "Ensemble",
     "MDResult",
     "from_e3nn",
+    "geoopt_manifold",
     "load_model",
     "load_torchmdnet",
     "run_md",
@@ -34,6 +36,7 @@ _HOME = {
     "Ensemble": "ensemble",
     "MDResult": "dynamics",
     "from_e3nn": "e3nn",
+    "geoopt_manifold": "geoopt",
     "load_model": "checkpoint",
     "load_torchmdnet": "torchmdnet",
     "run_md": "dynamics",

@@ -95,6 +95,11 @@ class AffineInvariant(Metric):
         L = cholesky(P)
         return congruence(L, power(whiten(L, Q), t))
 
+    def rgrad(self, P: Tensor, G: Tensor) -> Tensor:
+        """Return P G P, less its trace part where beta is not zero."""
+        L = cholesky(P)
+        return congruence(L, self._identity.raised(congruence(L.mT, G)))
+
     def mean(self, points: Tensor, weights: Tensor, iters: int, tol: float, order: int) -> Tensor:
         """Return the Karcher mean."""
         return karcher_mean(points, weights, iters, tol, order)

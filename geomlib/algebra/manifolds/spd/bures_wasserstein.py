@@ -146,6 +146,10 @@ class BuresWasserstein(Metric):
         s = stretched(t)
         return congruence(_inside(_plus_identity(s * optimal_step(P, Q))), P)
 
+    def rgrad(self, P: Tensor, G: Tensor) -> Tensor:
+        """Return 2 (P G + G P)."""
+        return 4 * symmetrize(P @ G)
+
     def mean(self, points: Tensor, weights: Tensor, iters: int, tol: float, order: int) -> Tensor:
         """Return the barycentre."""
         return wasserstein_mean(points, weights, iters, tol, order)

@@ -42,6 +42,10 @@ class Flat(Metric):
         """Return the tangent at P with these coordinates."""
 
     @abstractmethod
+    def pull_adjoint(self, P: Tensor, G: Tensor) -> Tensor:
+        """Return Y with tr(G pull(P, X)) = tr(Y^T X) for all coordinates X."""
+
+    @abstractmethod
     def push0(self, V: Tensor) -> Tensor:
         """Return `push` at the identity."""
 
@@ -85,6 +89,14 @@ class Flat(Metric):
     def inner0(self, V: Tensor, W: Tensor) -> Tensor:
         """Return the inner product at the identity."""
         return self.chart_inner(self.push0(V), self.push0(W))
+
+    def raised(self, Y: Tensor) -> Tensor:
+        """Return X with chart_inner(X, Z) = tr(Y^T Z) for all coordinates Z."""
+        return Y
+
+    def rgrad(self, P: Tensor, G: Tensor) -> Tensor:
+        """Return the tangent R at P with inner(P, R, V) = tr(G V) for every V."""
+        return self.pull(P, self.raised(self.pull_adjoint(P, G)))
 
     def transport(self, P: Tensor, Q: Tensor, V: Tensor) -> Tensor:
         """Return V at P carried along the geodesic to Q."""

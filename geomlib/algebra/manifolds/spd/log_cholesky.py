@@ -59,6 +59,12 @@ class LogCholesky(Flat):
         L = cholesky(P)
         return _both(_replaced(X, _diagonal(X) * _diagonal(L)) @ L.mT)
 
+    def pull_adjoint(self, P: Tensor, G: Tensor) -> Tensor:
+        """Return the lower triangle of 2 G L, its diagonal multiplied by that of L."""
+        L = cholesky(P)
+        Y = 2 * G @ L
+        return _replaced(Y, _diagonal(Y) * _diagonal(L))
+
     def push0(self, V: Tensor) -> Tensor:
         """Return half(V)."""
         return half(V)
@@ -97,6 +103,14 @@ class LogCholeskyLimit(LogEuclidean):
     def pull(self, P: Tensor, X: Tensor) -> Tensor:
         """Return D exp(log P)[X + X^T]."""
         return super().pull(P, _both(X.tril()))
+
+    def pull_adjoint(self, P: Tensor, G: Tensor) -> Tensor:
+        """Return twice the lower triangle of D exp(log P)[G]."""
+        return 2 * LogEuclidean.pull(self, P, G).tril()
+
+    def raised(self, Y: Tensor) -> Tensor:
+        """Return Y."""
+        return Y
 
     def push0(self, V: Tensor) -> Tensor:
         """Return half(V)."""

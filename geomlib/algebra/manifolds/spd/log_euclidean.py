@@ -65,6 +65,18 @@ class LogEuclidean(Flat):
         found = self.alpha * trace_pair(X, Y)
         return found + self.beta * _trace(X) * _trace(Y) if self.beta else found
 
+    def pull_adjoint(self, P: Tensor, G: Tensor) -> Tensor:
+        """Return D exp(log P)[G]: the derivative of a spectral function is its own adjoint."""
+        return self.pull(P, G)
+
+    def raised(self, Y: Tensor) -> Tensor:
+        """Return (Y - beta / (alpha + n beta) tr(Y) I) / alpha."""
+        if not self.beta:
+            return Y / self.alpha
+        n = Y.shape[-1]
+        part = self.beta / (self.alpha + n * self.beta) * _trace(Y)[..., None, None]
+        return (Y - part * torch.eye(n, dtype=Y.dtype, device=Y.device)) / self.alpha
+
     def covector(self, A: Tensor) -> Tensor:
         """Return alpha A + beta tr(A) I."""
         if not self.beta:

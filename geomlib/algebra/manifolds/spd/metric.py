@@ -74,6 +74,10 @@ class Metric(ABC):
         """Return the minimiser of the weighted sum of squared distances; weights sum to one."""
 
     @abstractmethod
+    def rgrad(self, P: Tensor, G: Tensor) -> Tensor:
+        """Return the tangent R at P with inner(P, R, V) = tr(G V) for every V."""
+
+    @abstractmethod
     def exp0(self, V: Tensor) -> Tensor:
         """Return exp at the identity."""
 

@@ -67,6 +67,15 @@ class _Pulled(Metric):
         end = self.to(Q)
         return self.pull(end, self.base.transport(self.to(P), end, self.push(P, V)))
 
+    @abstractmethod
+    def _to_image(self, image: Tensor, G: Tensor) -> Tensor:
+        """Return the adjoint of `pull`."""
+
+    def rgrad(self, P: Tensor, G: Tensor) -> Tensor:
+        """Return the tangent R at P with inner(P, R, V) = tr(G V) for every V."""
+        image = self.to(P)
+        return self.theta**2 * self.pull(image, self.base.rgrad(image, self._to_image(image, G)))
+
     def geodesic(self, P: Tensor, Q: Tensor, t: float | Tensor) -> Tensor:
         """Return the point at time t of the geodesic from P to Q."""
         return self.back(self.base.geodesic(self.to(P), self.to(Q), t))
@@ -94,6 +103,9 @@ class Power(_Pulled):
     def pull(self, image: Tensor, V: Tensor) -> Tensor:
         """Return the derivative of P^(1/theta)."""
         return derivative_symfun(image, "pow", V, 1 / self.theta)
+
+    def _to_image(self, image: Tensor, G: Tensor) -> Tensor:
+        return self.pull(image, G)
 
     def exp0(self, V: Tensor) -> Tensor:
         """Return exp at the identity."""
@@ -155,6 +167,9 @@ class Generalised(_Pulled):
         """Return K V K^T."""
         return self.back(V)
 
+    def _to_image(self, image: Tensor, G: Tensor) -> Tensor:
+        return congruence(self._root(G).mT, G)
+
     def exp0(self, V: Tensor) -> Tensor:
         """Return exp at the identity."""
         return self.exp(self._eye(V), V)
@@ -198,6 +213,11 @@ class PowerFlat(Flat):
         """Return the tangent at P with these coordinates."""
         image = symfun(P, "pow", self.theta)
         return derivative_symfun(image, "pow", self.base.pull(image, self.theta * X), 1 / self.theta)
+
+    def pull_adjoint(self, P: Tensor, G: Tensor) -> Tensor:
+        """Return the base's of the gradient carried to P^theta."""
+        image = symfun(P, "pow", self.theta)
+        return self.theta * self.base.pull_adjoint(image, derivative_symfun(image, "pow", G, 1 / self.theta))
 
     def push0(self, V: Tensor) -> Tensor:
         """Return the base's, where the powers cancel."""

@@ -176,6 +176,14 @@ class SPD:
         """Return the inner product of tangents at P."""
         return self._call(self.rule.inner, {"P": P}, {"V": V, "W": W})
 
+    def rgrad(self, P: Tensor, G: Tensor) -> Tensor:
+        """Return the Riemannian gradient of a function whose gradient by the entries of P is G.
+
+        It is the tangent R with inner(P, R, V) = tr(G V) for every symmetric V; its negative is the direction of steepest
+        descent, to be followed by `exp`.
+        """
+        return self._call(self.rule.rgrad, {"P": P}, {"G": symmetrize(G)})
+
     def transport(self, P: Tensor, Q: Tensor, V: Tensor) -> Tensor:
         """Return the tangent V at P carried in parallel along the geodesic to Q.
 
