@@ -11,14 +11,14 @@ from torch import Tensor
 
 from geomlib.algebra.manifolds.checks import ASYMMETRY, require_symmetric
 from geomlib.algebra.manifolds.spectral.primitives import check
-from geomlib.kernels.arrays import room
+from geomlib.kernels.arrays import array, room
 
 __all__ = ["evaluate", "flat", "limits", "pack", "pull", "unpack", "workspace"]
 
 
 def flat(x: Tensor) -> Any:
     """Return all entries as one array, of the same memory where they are contiguous."""
-    return x.numpy(force=True).reshape(-1)
+    return array(x).reshape(-1)
 
 
 def workspace(matrices: int, n: int, dtype: torch.dtype) -> Any:
