@@ -68,8 +68,8 @@ def _pairing(p: Tensor, v: Tensor, X: Tensor, H: Tensor, f: str) -> Tensor:
     slope = 2 / (a + b) if f == "sqrt" else -2 / (a * b * (a + b))
     x, h = (v.mT @ symmetrize(t.to(p.dtype)) @ v for t in (X, H))
     # sum over the batch of h_ij x_kj, one product of matrices for every j
-    sums = (h.permute(2, 1, 0) @ x.permute(2, 0, 1)).permute(1, 2, 0)
-    return symmetrize(v @ (2 * (slope * sums).sum(-1)) @ v.mT)
+    sums = h.permute(2, 1, 0).contiguous() @ x.permute(2, 0, 1).contiguous()  # (j, i, k)
+    return symmetrize(v @ (2 * (slope.permute(2, 0, 1) * sums).sum(0)) @ v.mT)
 
 
 def _pairing_of_any_order(P: Tensor, X: Tensor, H: Tensor, f: str) -> Tensor:
