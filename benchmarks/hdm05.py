@@ -14,6 +14,7 @@ import argparse
 import json
 import statistics
 import time
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +29,12 @@ from geomlib.zoo import create_model
 Entry = tuple[str, str, str, dict[str, Any], int, float, str]
 MODELS: list[Entry] = [
     ("covariance, linear", "covariance", "linear", {}, 60, 5e-3, "float32"),
-    ("LE-MLR 93", "covariance", "spdnet", {"dims": [], "head": "le"}, 60, 5e-3, "float32"),
-    ("LC-MLR 93", "covariance", "spdnet", {"dims": [], "head": "lc"}, 60, 5e-3, "float32"),
+    ("LE-MLR 93", "covariance", "spdnet", {"dims": [], "head": "le"}, 30, 5e-3, "float32"),
+    ("LC-MLR 93", "covariance", "spdnet", {"dims": [], "head": "lc"}, 30, 5e-3, "float32"),
     ("SPDNet 93-30", "covariance", "spdnet", {}, 120, 5e-3, "float32"),
     ("SPDNet 93-30 LE", "covariance", "spdnet", {"head": "le"}, 120, 5e-3, "float32"),
     ("SPDNet 93-30 LC", "covariance", "spdnet", {"head": "lc"}, 120, 5e-3, "float32"),
-    ("SPDNet 93-20 AI", "covariance", "spdnet", {"dims": [20], "head": "ai"}, 60, 5e-3, "float32"),
+    ("SPDNet 93-20 AI", "covariance", "spdnet", {"dims": [20], "head": "ai"}, 40, 5e-3, "float32"),
     (
         "SPDNet 93-20 BW",
         "covariance",
@@ -52,16 +53,16 @@ MODELS: list[Entry] = [
         5e-3,
         "float32",
     ),
-    ("SPDNet 93-30, BN LE", "covariance", "spdnet", {"bn": "le"}, 60, 5e-3, "float32"),
-    ("SPDNet 93-30, BN LC", "covariance", "spdnet", {"bn": "lc"}, 60, 5e-3, "float32"),
-    ("SPDNet 93-30, BN AI", "covariance", "spdnet", {"bn": "ai"}, 30, 5e-3, "float32"),
-    ("SPDNet 93-30, BN GBW", "covariance", "spdnet", {"bn": "gbw"}, 30, 5e-3, "float64"),
+    ("SPDNet 93-30, BN LE", "covariance", "spdnet", {"bn": "le"}, 30, 5e-3, "float32"),
+    ("SPDNet 93-30, BN LC", "covariance", "spdnet", {"bn": "lc"}, 30, 5e-3, "float32"),
+    ("SPDNet 93-30, BN AI", "covariance", "spdnet", {"bn": "ai"}, 20, 5e-3, "float32"),
+    ("SPDNet 93-30, BN GBW", "covariance", "spdnet", {"bn": "gbw"}, 20, 5e-3, "float64"),
     ("GyroSPD LE", "windows", "gyro_spdnet", {"metric": "le"}, 30, 2e-3, "float32"),
     ("GyroSPD LC", "windows", "gyro_spdnet", {"metric": "lc"}, 30, 2e-3, "float32"),
-    ("GyroSPD AI", "windows", "gyro_spdnet", {"metric": "ai"}, 12, 2e-3, "float32"),
+    ("GyroSPD AI", "windows", "gyro_spdnet", {"metric": "ai"}, 8, 2e-3, "float32"),
     ("recurrent LE", "windows", "gyro_recurrent", {"metric": "le"}, 40, 5e-3, "float32"),
     ("recurrent LC", "windows", "gyro_recurrent", {"metric": "lc"}, 40, 5e-3, "float32"),
-    ("recurrent AI", "windows", "gyro_recurrent", {"metric": "ai"}, 20, 5e-3, "float32"),
+    ("recurrent AI", "windows", "gyro_recurrent", {"metric": "ai"}, 15, 5e-3, "float32"),
 ]
 #: Options of the data by the name of the setting.
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -160,12 +161,12 @@ def main() -> None:
     if options.out:
         kept = [p for p in map(options.out.joinpath, FILES.values()) if p.is_file()]
         rows = [row for path in kept for row in json.loads(path.read_text())["rows"]]
-    wanted = [part.strip() for part in options.models.split(",")]
+    wanted = [pattern.strip() for pattern in options.models.split(";")]
     tests = {form: make_hdm05(99, 2, form) for form in ("covariance", "windows")}
     for setting in options.settings.split(","):
         for entry in MODELS:
             label, form, name, config, epochs, rate, kind = entry
-            if not any(part in label for part in wanted):
+            if not any(fnmatch(label, pattern) for pattern in wanted):
                 continue
             for seed in range(options.seeds):
                 if any((r["setting"], r["label"], r["seed"]) == (setting, label, seed) for r in rows):

@@ -62,14 +62,14 @@ TASK_PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         },
     },
     "hdm05": {
-        "spdnet": {"steps": 720, "batch_size": 32, "lr": 5e-3, "val_size": 0, "val_every": 20},
+        "spdnet": {"steps": 720, "batch_size": 32, "lr": 5e-3, "val_size": 0, "val_every": 20, "compile": False},
     },
     "hdm05_one": {
-        "spdnet": {"steps": 240, "batch_size": 32, "lr": 5e-3, "val_size": 0, "val_every": 20},
+        "spdnet": {"steps": 240, "batch_size": 32, "lr": 5e-3, "val_size": 0, "val_every": 20, "compile": False},
     },
     "hdm05_windows": {
-        "gyro_spdnet": {"steps": 180, "batch_size": 32, "lr": 2e-3, "val_size": 0, "val_every": 20},
-        "gyro_recurrent": {"steps": 240, "batch_size": 32, "lr": 5e-3, "val_size": 0, "val_every": 20},
+        "gyro_spdnet": {"steps": 180, "batch_size": 32, "lr": 2e-3, "val_size": 0, "val_every": 20, "compile": False},
+        "gyro_recurrent": {"steps": 240, "batch_size": 32, "lr": 5e-3, "val_size": 0, "val_every": 20, "compile": False},
     },
     "hull5": {
         "cgenn_hull": {"steps": 4000, "batch_size": 64, "lr": 3e-3, "warmup": 60, "val_size": 1024},
