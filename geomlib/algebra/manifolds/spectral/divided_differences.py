@@ -9,17 +9,21 @@ exponential function (1984), for the combination of the two.
 from __future__ import annotations
 
 import math
+from functools import lru_cache
+from itertools import pairwise
 
 import torch
 from torch import Tensor
 
-from geomlib.algebra.manifolds.spectral.scalar import divided_difference, value
+from geomlib.algebra.manifolds.checks import values_known
+from geomlib.algebra.manifolds.spectral.scalar import loewner, value
 
 __all__ = ["divided_differences", "index_sets"]
 
-#: Half the spread of the arguments, relative to their middle (for exp: absolute), up to which the series is taken.
-CLOSE = 0.2
-CLOSE_EXP = 0.5
+#: Half the spread of the arguments, relative to their middle (for exp: absolute), up to which the series is taken, and the
+#: terms that it takes to rounding. Quotients lose a digit at 0.08, and again with every order, which larger ones make up for.
+CLOSE = {"second": (0.08, 16), "more": (0.2, 26)}
+CLOSE_EXP = {"second": (0.1, 9), "more": (0.5, 16)}
 
 
 def index_sets(n: int, count: int, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -29,12 +33,20 @@ def index_sets(n: int, count: int, device: torch.device) -> tuple[Tensor, Tensor
     >>> sets.tolist(), row.tolist()
     ([[0, 0, 0], [0, 0, 1], [0, 1, 1], [1, 1, 1]], [[[0, 1], [1, 2]], [[1, 2], [2, 3]]])
     """
+    plain = not torch.compiler.is_compiling() and values_known() and type(torch.empty(0)) is Tensor
+    return _kept_index_sets(n, count, device) if plain else _index_sets(n, count, device)
+
+
+def _index_sets(n: int, count: int, device: torch.device) -> tuple[Tensor, Tensor]:
     axis = torch.arange(n, device=device)
     sets = torch.combinations(axis, count, with_replacement=True)
     grid = torch.cartesian_prod(*([axis] * count)).sort(-1).values
     weights = torch.tensor([n**k for k in range(count - 1, -1, -1)], device=device)
     row = torch.searchsorted((sets * weights).sum(-1), (grid * weights).sum(-1))
     return sets, row.reshape((n,) * count)
+
+
+_kept_index_sets = lru_cache(maxsize=8)(_index_sets)
 
 
 def divided_differences(f: str, w: Tensor, sets: Tensor, t: float = 0.0) -> Tensor:  # (..., n) -> (..., m)
@@ -56,44 +68,50 @@ def divided_differences(f: str, w: Tensor, sets: Tensor, t: float = 0.0) -> Tens
         upper = (w > t) if f == "clamp" else heights > 0
         sides = [upper[..., column] for column in sets.unbind(-1)]
         return _two_sides(x, [heights[..., c] for c in sets.unbind(-1)], sides, 1.0 if f == "clamp" else 0.0)
-    table = [divided_difference(f, a, b, t) for a, b in zip(x[1:], x[:-1], strict=True)]
+    n, first = w.shape[-1], loewner(f, w, t).flatten(-2)
+    table = [first[..., i * n + j] for i, j in pairwise(sets.unbind(-1))]
     for order in range(2, len(x)):
         windows = [x[i : i + order + 1] for i in range(len(x) - order)]
         table = [
-            _step(f, window, low, high, t)
+            _step(f, window, low, high, t, len(x) - 1)
             for window, low, high in zip(windows, table[:-1], table[1:], strict=True)
         ]
     return table[0]
 
 
-def _step(f: str, x: list[Tensor], low: Tensor, high: Tensor, t: float) -> Tensor:
+def _step(f: str, x: list[Tensor], low: Tensor, high: Tensor, t: float, order: int) -> Tensor:
+    """Return the divided difference of the arguments x from those without the last and without the first."""
     middle, half = 0.5 * (x[-1] + x[0]), 0.5 * (x[-1] - x[0])
-    near = half <= (CLOSE_EXP if f == "exp" else CLOSE * middle)
+    limit, terms = (CLOSE_EXP if f == "exp" else CLOSE)["second" if order == 2 else "more"]
+    near = half <= (limit if f == "exp" else limit * middle)
     quotient = (high - low) / torch.where(near, 1.0, 2 * half)
     scale = torch.ones_like(middle) if f == "exp" else middle
-    series = _series(f, [torch.where(near, (a - middle) / scale, 0.0) for a in x], t)
-    order = len(x) - 1
+    inner = [torch.where(near, (a - middle) / scale, 0.0) for a in x[1:-1]]
+    series = _series(f, inner, torch.where(near, half / scale, 0.0), t, terms + math.ceil(3 * abs(t)))
     if f == "exp":
         series = series * torch.where(near, middle, 0.0).exp()
     else:
-        series = series * middle.pow((t if f == "pow" else 0.0) - order)
+        series = series * middle.pow((t if f == "pow" else 0.0) - (len(x) - 1))
     return torch.where(near, series, quotient)
 
 
-def _series(f: str, y: list[Tensor], t: float) -> Tensor:
-    """Return the divided difference at 1 + y (exp: at y) from the Taylor series about 1 (0).
+def _series(f: str, inner: list[Tensor], half: Tensor, t: float, terms: int) -> Tensor:
+    """Return the divided difference at 1 - half, 1 + y, 1 + half (exp: about 0) from the Taylor series in the middle.
 
-    The divided difference of x^p is the complete homogeneous symmetric polynomial of degree p - k.
+    The divided difference of x^p is the complete homogeneous symmetric polynomial of degree p - k; that of the two ends alone
+    is a power of half, or zero.
     """
-    order = len(y) - 1
-    terms = 16 if f == "exp" else 26 + math.ceil(3 * abs(t))
-    h = [torch.ones_like(y[0]) for _ in y]  # of degree q in the first variable, the first two, ...
-    total = _coefficient(f, order, t) * h[-1]
+    order = len(inner) + 1
+    square, ends = half * half, torch.ones_like(half)
+    h = [ends for _ in inner]  # of degree q in the ends and the first inner argument, the first two, ...
+    total = _coefficient(f, order, t) * ends
     for q in range(1, terms):
-        h[0] = y[0] * h[0]
-        for j in range(1, len(y)):
-            h[j] = torch.addcmul(h[j - 1], y[j], h[j])
-        total = total + _coefficient(f, order + q, t) * h[-1]
+        if q % 2 == 0:
+            ends = ends * square
+        last = torch.zeros_like(ends) if q % 2 else ends
+        for j, y in enumerate(inner):
+            last = h[j] = torch.addcmul(last, y, h[j])
+        total = torch.add(total, last, alpha=_coefficient(f, order + q, t))
     return total
 
 
