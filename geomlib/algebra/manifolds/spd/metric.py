@@ -30,7 +30,7 @@ def safe_sqrt(x: Tensor) -> Tensor:
     >>> x.grad
     tensor([0.])
     """
-    inside = x != 0
+    inside = ~(x <= 0)  # squared lengths that round below zero are zero; NaN stays
     return torch.where(inside, torch.where(inside, x, 1.0).sqrt(), torch.zeros_like(x))
 
 
