@@ -282,9 +282,10 @@ class SPDBatchNorm(nn.Module):
 
     def _wasserstein(self, y: Tensor, mean: Tensor, pair: Any, of_batch: bool) -> tuple[Tensor, Tensor]:
         unit = torch.eye(self.n, dtype=y.dtype, device=y.device)
-        root, inverse = sym_sqrt_pair(mean)
+        w, u = decompose(mean)
+        root, inverse = apply_spectrum(mean, w, u, "sqrt"), apply_spectrum(mean, w, u, "invsqrt")
         optimal = inverse @ symfun(symmetrize(root @ y @ root), "sqrt") @ inverse
-        tangent = to_identity(mean, optimal - unit)
+        tangent = to_identity(mean, optimal - unit, (w, u))
         if of_batch and len(y) == 1:
             tangent = 0 * tangent
         v = tangent.square().sum((-2, -1)).mean() / (4 * self.theta**2) if of_batch else self.running_var
@@ -292,10 +293,14 @@ class SPDBatchNorm(nn.Module):
         if self.bias is None and pair is None:
             step = self._inside(unit + scaled / 2)
             return symmetrize(step @ step), v
-        centre = unit if self.bias is None else symfun(symmetrize(self.bias.double()) * self.theta, "exp")
+        centre, spectrum = unit, None
+        if self.bias is not None:
+            log = symmetrize(self.bias.double()) * self.theta
+            w, u = decompose(log)
+            centre, spectrum = apply_spectrum(log, w, u, "exp"), (w.exp(), u)
         if pair is not None:
-            centre = symmetrize(pair[1] @ centre @ pair[1])
-        step = self._inside(unit + from_identity(centre, scaled))
+            centre, spectrum = symmetrize(pair[1] @ centre @ pair[1]), None
+        step = self._inside(unit + from_identity(centre, scaled, spectrum))
         return symmetrize(step @ centre @ step), v
 
     def _inside(self, step: Tensor) -> Tensor:

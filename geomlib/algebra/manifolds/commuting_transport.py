@@ -26,27 +26,45 @@ from geomlib.algebra.manifolds.spectral import decompose, derivative_symfun
 __all__ = ["from_identity", "to_identity"]
 
 
-def to_identity(P: Tensor, X: Tensor) -> Tensor:  # (n, n), (K, n, n) -> (K, n, n)
+def to_identity(
+    P: Tensor,  # (n, n)
+    X: Tensor,  # (K, n, n)
+    spectrum: tuple[Tensor, Tensor] | None = None,
+) -> Tensor:  # (K, n, n)
     """Return the tangents P X + X P at one point, carried to the identity.
+
+    Args:
+        P: the point.
+        X: symmetric matrices.
+        spectrum: eigenvalues and eigenvectors of P, where they are known.
 
     >>> to_identity(2 * torch.eye(1), torch.ones(3, 1, 1)).flatten().tolist()  # sqrt(2 (2 + 2))
     [2.8284270763397217, 2.8284270763397217, 2.8284270763397217]
     """
-    return _apply(P, X, "sqrt")
+    return _apply(P, X, "sqrt", spectrum)
 
 
-def from_identity(P: Tensor, V: Tensor) -> Tensor:  # (n, n), (K, n, n) -> (K, n, n)
+def from_identity(
+    P: Tensor,  # (n, n)
+    V: Tensor,  # (K, n, n)
+    spectrum: tuple[Tensor, Tensor] | None = None,
+) -> Tensor:  # (K, n, n)
     """Return X, such that P X + X P is the tangent V at the identity carried to P.
+
+    Args:
+        P: the point.
+        V: symmetric matrices.
+        spectrum: eigenvalues and eigenvectors of P, where they are known.
 
     >>> P, X = torch.diag(torch.tensor([1.0, 4.0])), torch.ones(1, 2, 2)
     >>> torch.allclose(from_identity(P, to_identity(P, X)), X)
     True
     """
-    return _apply(P, V, "invsqrt")
+    return _apply(P, V, "invsqrt", spectrum)
 
 
-def _apply(P: Tensor, X: Tensor, f: str) -> Tensor:
-    p, v = decompose(P)
+def _apply(P: Tensor, X: Tensor, f: str, spectrum: tuple[Tensor, Tensor] | None = None) -> Tensor:
+    p, v = decompose(P) if spectrum is None else spectrum
     out: Tensor = _Transport.apply(P, p, v, X, f)
     return out
 
