@@ -30,6 +30,7 @@ from geomlib.algebra.manifolds.checks import (
     values_known,
 )
 from geomlib.algebra.manifolds.fast import spectral_kernels
+from geomlib.algebra.manifolds.spd.cholesky import cholesky, half, unwhiten, whiten
 from geomlib.algebra.manifolds.spectral import derivative_symfun, symfun
 from geomlib.algebra.manifolds.spectral.scalar import loewner
 from geomlib.errors import InvalidInput
@@ -159,8 +160,7 @@ def _separable(w: Tensor) -> Tensor:
 def _pencil(P: Tensor, Q: Tensor) -> tuple[Tensor, Tensor]:
     """Return w and S with S^T P S = I and S^T Q S = diag(w)."""
     L, failed = torch.linalg.cholesky_ex(P)
-    half = torch.linalg.solve_triangular(L, Q, upper=False)
-    M = symmetrize(torch.linalg.solve_triangular(L, half.mT, upper=False))
+    M = whiten(L, Q)
     known = values_known(P, Q)
     if known and not bool(((failed == 0) & M.isfinite().flatten(-2).all(-1)).all()):
         refuse_pencil(P, Q)
@@ -260,9 +260,9 @@ def _curvature_known(g: Tensor, w: Tensor, S: Tensor, E: Tensor, F: Tensor) -> t
 
 def _curvature(g: Tensor, P: Tensor, Q: Tensor, E: Tensor, F: Tensor) -> tuple[Tensor, Tensor]:
     """Return the same by operations that can be differentiated again: from L^-T h(L^-1 Q L^-T) L^-1, where dL = L H."""
-    L = torch.linalg.cholesky_ex(P)[0]
-    M, dP, dQ = (symmetrize(_whitened(L, X)) for X in (Q, E, F))
-    H = dP.tril(-1) + torch.diag_embed(dP.diagonal(dim1=-2, dim2=-1)) / 2
+    L = cholesky(P)
+    M, dP, dQ = (whiten(L, X) for X in (Q, E, F))
+    H = half(dP)
     dM = symmetrize(dQ - 2 * H @ M)
     log, inverse = symfun(M, "log"), symfun(M, "inv")
     d_log, d_inverse = derivative_symfun(M, "log", dM), derivative_symfun(M, "inv", dM)
@@ -270,14 +270,4 @@ def _curvature(g: Tensor, P: Tensor, Q: Tensor, E: Tensor, F: Tensor) -> tuple[T
     twice = (2 * g)[..., None, None]
     first = d_log - 2 * symmetrize(log @ H)
     second = d_over - 2 * symmetrize(over @ H)
-    return -twice * _unwhitened(L, first), twice * _unwhitened(L, second)
-
-
-def _whitened(L: Tensor, X: Tensor) -> Tensor:  # L^-1 X L^-T of a symmetric X
-    half = torch.linalg.solve_triangular(L, X, upper=False)
-    return torch.linalg.solve_triangular(L, half.mT, upper=False)
-
-
-def _unwhitened(L: Tensor, X: Tensor) -> Tensor:  # L^-T X L^-1 of a symmetric X
-    half = torch.linalg.solve_triangular(L.mT, X, upper=True)
-    return symmetrize(torch.linalg.solve_triangular(L.mT, half.mT, upper=True))
+    return -twice * unwhiten(L, first), twice * unwhiten(L, second)
