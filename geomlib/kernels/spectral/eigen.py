@@ -3,7 +3,7 @@ r"""Eigendecompositions of small symmetric matrices, several at once: every regi
 Householder's reflections make the matrices tridiagonal, and implicit QL steps with Wilkinson's shift make them diagonal.
 Every lane has a block of its own to work on, so a step passes over the union of the blocks and rotates where a lane is
 meant; what remains is as accurate as LAPACK's, a small multiple of the round-off times the norm. Matrices are scaled by powers
-of two before, so that no square over- or underflows.
+of two before, so that no square over- or underflows. Two rows take a single rotation of Jacobi.
 
 Entry (i, j) of the matrices is row ``i * stride(n) + j`` of an array of registers. Of symmetric
 matrices the lower triangle is read.
@@ -220,6 +220,23 @@ def _diagonal(n, D, E, V, C, S, eps, tiny):
 
 
 @jit_inline
+def _pair(A, D, V):
+    """Decompose matrices of two rows by one rotation."""
+    a, b, d = wide_load(A, 0, W), wide_load(A, 2, W), wide_load(A, 3, W)
+    some = magnitude(b) > 0.0
+    tau = (d - a) / where(some, 2.0 * b, 1.0)
+    t = where(some, same_sign(1.0 / (magnitude(tau) + root(1.0 + tau * tau)), tau), 0.0)
+    c = 1.0 / root(1.0 + t * t)
+    s, nothing = t * c, wide_load(D, 0, W)
+    wide_store(D, 0, a - t * b + nothing)
+    wide_store(D, 1, d + t * b + nothing)
+    wide_store(V, 0, c)
+    wide_store(V, 1, s)
+    wide_store(V, 2, 0.0 - s)
+    wide_store(V, 3, c)
+
+
+@jit_inline
 def diagonalise(A, n, V, D, room, eps, tiny, limit):
     """Write eigenvalues, in no order, to D and eigenvectors to the columns of V; A is lost, room holds 4 n rows."""
     E, H, C, S = (
@@ -229,9 +246,13 @@ def diagonalise(A, n, V, D, room, eps, tiny, limit):
         room[3 * n * W : 4 * n * W],
     )
     up = _normalise(A, n, D, limit)
-    _tridiagonal(A, n, D, E, H, C)
-    _reflections(A, n, H, V)
-    done = _diagonal(n, D, E, V, C, S, eps, tiny)
+    done = True
+    if n == 2:
+        _pair(A, D, V)
+    else:
+        _tridiagonal(A, n, D, E, H, C)
+        _reflections(A, n, H, V)
+        done = _diagonal(n, D, E, V, C, S, eps, tiny)
     for i in range(n):
         w = wide_load(D, i, W) * up
         wide_store(D, i, w if done else w + (w - w) / (w - w))

@@ -23,9 +23,7 @@ def flat(x: Tensor) -> Any:
 
 def workspace(matrices: int, n: int, dtype: torch.dtype) -> Any:
     """Return room for so many matrices in registers, and some rows."""
-    from geomlib.kernels.spectral.eigen import W
-
-    return room(1, (matrices * (n + 1) + 8) * n * W, dtype=dtype)[0]
+    return room(1, (matrices * (n + 1) + 8) * n * _width(), dtype=dtype)[0]
 
 
 @functools.cache
@@ -39,9 +37,24 @@ def limits(n: int, dtype: torch.dtype, eig_dtype: torch.dtype) -> Any:
 
 
 def _groups(count: int, n: int, dtype: torch.dtype) -> Tensor:
+    width = _width()
+    return torch.empty((-(-count // width), (n + 4) * n * width), dtype=dtype)
+
+
+@functools.cache
+def _loops() -> tuple[Any, dict[str, int]]:
+    """Return the compiled loops and their names of functions; Numba is imported when they are first called."""
+    from geomlib.kernels.spectral import cpu
+    from geomlib.kernels.spectral.functions import CODES
+
+    return cpu, CODES
+
+
+@functools.cache
+def _width() -> int:
     from geomlib.kernels.spectral.eigen import W
 
-    return torch.empty((-(-count // W), (n + 4) * n * W), dtype=dtype)
+    return W
 
 
 def evaluate(A: Tensor, f: str, t: float, eig_dtype: torch.dtype, *, keep: bool) -> tuple[Tensor, Tensor]:
@@ -50,16 +63,14 @@ def evaluate(A: Tensor, f: str, t: float, eig_dtype: torch.dtype, *, keep: bool)
     Raises:
         InvalidInput: as `geomlib.algebra.manifolds.spectral.primitives.check`.
     """
-    from geomlib.kernels.spectral import cpu
-    from geomlib.kernels.spectral.functions import CODES
-
+    cpu, codes = _loops()
     n = A.shape[-1]
     out = torch.empty(A.shape, dtype=A.dtype)
     saved = _groups(A.numel() // (n * n) if keep else 1, n, eig_dtype)
     bad = cpu.evaluate(
         flat(A),
         n,
-        CODES[f],
+        codes[f],
         t,
         flat(out),
         saved.numpy(),
@@ -75,19 +86,16 @@ def evaluate(A: Tensor, f: str, t: float, eig_dtype: torch.dtype, *, keep: bool)
 
 def pull(saved: Tensor, f: str, t: float, E: Tensor) -> Tensor:
     """Return the derivative in direction E from the groups of :func:`evaluate` with ``keep``."""
-    from geomlib.kernels.spectral import cpu
-    from geomlib.kernels.spectral.functions import CODES
-
+    cpu, codes = _loops()
     n = E.shape[-1]
     out = torch.empty(E.shape, dtype=E.dtype)
-    cpu.pull(saved.numpy(), n, CODES[f], t, flat(E), flat(out), workspace(2, n, saved.dtype))
+    cpu.pull(saved.numpy(), n, codes[f], t, flat(E), flat(out), workspace(2, n, saved.dtype))
     return out
 
 
 def unpack(saved: Tensor, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
     """Return ascending eigenvalues and eigenvectors of matrices of a shape."""
-    from geomlib.kernels.spectral import cpu
-
+    cpu, _ = _loops()
     w, v = torch.empty(shape[:-1], dtype=saved.dtype), torch.empty(shape, dtype=saved.dtype)
     cpu.unpack(saved.numpy(), shape[-1], flat(w), flat(v), workspace(2, shape[-1], saved.dtype))
     return w, v
@@ -95,10 +103,8 @@ def unpack(saved: Tensor, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
 
 def pack(w: Tensor, v: Tensor, f: str, t: float) -> Tensor:
     """Return eigenvalues and eigenvectors as groups."""
-    from geomlib.kernels.spectral import cpu
-    from geomlib.kernels.spectral.functions import CODES
-
+    cpu, codes = _loops()
     n = w.shape[-1]
     saved = _groups(w.numel() // n, n, w.dtype)
-    cpu.pack(flat(w), flat(v), n, CODES[f], t, saved.numpy(), workspace(2, n, w.dtype))
+    cpu.pack(flat(w), flat(v), n, codes[f], t, saved.numpy(), workspace(2, n, w.dtype))
     return saved
