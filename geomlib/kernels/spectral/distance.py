@@ -8,24 +8,21 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-from geomlib.kernels.dispatch import choose
+from geomlib.kernels.dispatch import choose, traced
 from geomlib.kernels.spectral.groupwise import flat, limits, workspace
+from geomlib.kernels.spectral.served import loops_pay
 
-__all__ = ["LARGEST", "ai_sqdist"]
-
-#: Size of the matrices up to which the loops serve; above, the blocks of LAPACK are faster.
-LARGEST = 48
+__all__ = ["ai_sqdist"]
 
 
 def ai_sqdist(P: Tensor, Q: Tensor, eig_dtype: torch.dtype, backend: str | None) -> Tensor | None:
     """Return the squared affine-invariant distance, or None where the loops do not serve the call."""
-    if torch.compiler.is_compiling():
-        return None
-    n = P.shape[-1]
-    if choose("ai_sqdist", (P, Q), backend, loops_pay=lambda: n <= LARGEST) != "cpu":
+    if traced(P, Q):
         return None
     if P.shape != Q.shape:
         P, Q = torch.broadcast_tensors(P, Q)
+    if choose("ai_sqdist", (P, Q), backend, loops_pay=lambda: loops_pay(P)) != "cpu":
+        return None
     if torch.is_grad_enabled() and (P.requires_grad or Q.requires_grad):
         return _Distance.apply(P, Q, eig_dtype)
     return distances(P, Q, eig_dtype, (False, False))[0]

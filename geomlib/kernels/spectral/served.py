@@ -14,7 +14,7 @@ from geomlib.kernels.spectral.groupwise import evaluate, pack, pull, unpack
 __all__ = ["chosen", "derivative", "eigh", "forward", "loops_pay"]
 
 #: Size of the matrices up to which the loops are faster for any number of them: a group costs as much for one matrix.
-ALWAYS = 24
+ALWAYS = 32
 #: Size up to which they are for eight matrices or more.
 LARGEST = 100
 
@@ -22,7 +22,7 @@ LARGEST = 100
 def loops_pay(A: Tensor) -> bool:
     """Return whether the loops are faster than LAPACK, as measured by ``benchmarks/spectral.py``.
 
-    >>> loops_pay(torch.empty(8, 32, 32)), loops_pay(torch.empty(1, 93, 93))
+    >>> loops_pay(torch.empty(8, 64, 64)), loops_pay(torch.empty(1, 93, 93))
     (True, False)
     """
     n = A.shape[-1]
