@@ -37,7 +37,7 @@ def points(dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor, Tensor]:
     return spd(4, 3, 10.0, 1, dtype), spd(4, 3, 10.0, 2, dtype), 0.1 * symmetric(4, 3, 3, dtype)
 
 
-@pytest.mark.parametrize("name", MAIN)
+@pytest.mark.parametrize("name", ["ai", *(pytest.param(n, marks=pytest.mark.slow) for n in SPACES[1:])])
 def test_vmap(name: str) -> None:
     s = space(name)
     found = torch.func.vmap(lambda *args: every(s, *args))(*points())
@@ -94,9 +94,9 @@ def test_autocast_changes_nothing() -> None:
 def test_steps_after_convergence_change_nothing() -> None:
     """Where values cannot be read all steps are taken: the result is that of stopping."""
     X = torch.stack([spd(5, 3, 10.0, 1), spd(5, 3, 1e4, 2)])
-    for s in (space("ai"), space("bw")):
-        found = torch.func.vmap(lambda x, s=s: s.mean(x, iters=25))(X)
-        torch.testing.assert_close(found, s.mean(X), rtol=1e-12, atol=1e-12)
+    s = space("ai")
+    found = torch.func.vmap(lambda x: s.mean(x, iters=10, order=0))(X)
+    torch.testing.assert_close(found, s.mean(X, order=0), rtol=1e-12, atol=1e-12)
 
 
 def run_compiled(s: SPD, which: tuple[str, ...]) -> None:
@@ -121,14 +121,20 @@ def run_compiled(s: SPD, which: tuple[str, ...]) -> None:
         torch.testing.assert_close(a, b, rtol=1e-11, atol=1e-11)
 
 
-@pytest.mark.parametrize(("name", "which"), [("ai", ("sqdist", "log")), ("lc", ("exp",)), ("bw", ("mean",))])
-def test_compiled(name: str, which: tuple[str, ...]) -> None:
-    run_compiled(space(name), which)
+def test_compiled() -> None:
+    run_compiled(space("ai"), ("sqdist",))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["ai", "bw"])
+def test_means_compiled(name: str) -> None:
+    run_compiled(space(name), ("mean",))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SPACES)
 def test_everything_compiled(name: str) -> None:
     s = space(name)
-    which = ("exp", "log", "sqdist", "dist", "geodesic", "log0", "mean")
-    run_compiled(s, which + (("add", "neg", "scale", "gyrate") if name in COMPLETE else ()))
+    run_compiled(s, ("exp", "log", "sqdist", "dist", "log0"))
+    if name in COMPLETE:
+        run_compiled(s, ("add", "neg", "scale", "gyrate"))
