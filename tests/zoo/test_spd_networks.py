@@ -218,6 +218,21 @@ def test_training_tells_three_kinds_apart():
         assert float(loss) < 0.3 and bool((model(x).argmax(-1) == label).all())
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [SPDNet, GyroSPDNet, GyroRecurrent])
+def test_compiled_and_mapped(kind):
+    model, inputs = kind.example(torch.Generator().manual_seed(0))
+    x = inputs["cov"]
+    want = model.eval()(x)
+    compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(x), want, rtol=1e-5, atol=1e-6)
+    compiled(x).sum().backward()
+    assert all(p.grad is not None for p in model.parameters())
+    values = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    mapped = torch.func.vmap(lambda one: torch.func.functional_call(model, values, (one[None],))[0])
+    torch.testing.assert_close(mapped(x), want, rtol=1e-5, atol=1e-6)
+
+
 def test_misuse():
     for options, match in (
         ({"head": "log"}, "head='log'.*'logeig'"),
