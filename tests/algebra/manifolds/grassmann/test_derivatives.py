@@ -89,7 +89,7 @@ def test_distances_of_coincident_subspaces():
     U = frames(4, 6, 2).requires_grad_()
     V = U.detach().clone().requires_grad_()
     for value in (squared_angle(U, V).sum(), Grassmann(6, 2).dist(U, V).sum(), angles(U, V).sum()):
-        assert float(value) < 1e-14
+        assert float(value.detach()) < 1e-14
         for g in torch.autograd.grad(value, (U, V)):
             assert bool(g.isfinite().all()) and float(g.norm(dim=(-2, -1)).max()) < 2.0
     (g,) = torch.autograd.grad(squared_angle(U, V).sum(), U)
@@ -124,6 +124,23 @@ def test_derivatives_on_the_cut_locus_are_finite(steep):
             assert g is not None and bool(g.isfinite().all())
     (g,) = torch.autograd.grad(squared_angle(U, V), U)
     assert error(g, -2 * frame_log(U, V)) < 1e-14
+
+
+def test_derivative_of_the_converged_mean():
+    """The steps carry the derivative of the point they converge to: it agrees with differences of means found without them."""
+    U = torch.linalg.qr(torch.eye(4, 2).double() + 0.3 * torch.randn(3, 4, 2, dtype=torch.float64))[0]
+    E, G = torch.randn(3, 4, 2, dtype=torch.float64), torch.randn(4, 4, dtype=torch.float64)
+    space, h = Grassmann(4, 2), 1e-4
+
+    def score(t):
+        return (G * projector(space.mean(orthonormal(U + t * E), WEIGHTS, iters=40))).sum()
+
+    t = torch.zeros((), dtype=torch.float64, requires_grad=True)
+    (slope,) = torch.autograd.grad((G * projector(space.mean(orthonormal(U + t * E), WEIGHTS))).sum(), t)
+    with torch.no_grad():
+        ahead = [float(score(k * h)) for k in (-2, -1, 1, 2)]
+    difference = (ahead[0] - 8 * ahead[1] + 8 * ahead[2] - ahead[3]) / (12 * h)
+    assert abs(float(slope) - difference) < 1e-8
 
 
 def test_angles():
