@@ -95,7 +95,7 @@ def test_only_the_walk_reaches_up_from_verify() -> None:
 #: Lightning, ASE, matplotlib and friends must not load with a plain layer.
 OPTIONAL = {
     "lightning", "jsonargparse", "tensorboard", "matplotlib", "ase", "numba", "rdkit", "tblite", "e3nn",
-    "torch_geometric", "h5py", "scipy", "sympy", "yaml", "torchmdnet",
+    "torch_geometric", "h5py", "scipy", "sympy", "yaml", "torchmdnet", "geoopt",
 }  # fmt: skip
 #: Files that exist only to wrap such a package say so here; nothing else may import them at module level.
 WRAPPERS = {
