@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from geomlib.algebra.manifolds.checks import values_known
 from geomlib.algebra.manifolds.congruence import congruence_by
 from geomlib.algebra.manifolds.spectral import polar, symfun, symmetrize
 from geomlib.algebra.symmetry import Symmetry
@@ -16,6 +17,9 @@ from geomlib.layers._multivectors import rows_symmetry
 from geomlib.layers._spd import ROWS, checked_matrices, example_spd, positive
 
 __all__ = ["BiMap"]
+
+#: Error of scalar products of rows above which the quick frame is not taken.
+_ORTHONORMAL = 1e-12
 
 
 class BiMap(nn.Module):
@@ -80,13 +84,21 @@ class BiMap(nn.Module):
             self.weight.copy_(self.frame())
 
     def frame(self) -> Tensor:  # (m, n) or (out, in, m, n)
-        """Return W, orthonormal to the rounding of float64 times the square of the condition number of V."""
+        """Return W.
+
+        The inverse root of products of rows is the quickest way to it, exact to the square of the condition number of V, which
+        training keeps near 1. Where that is not enough and values can be read, singular values give it to round-off.
+        """
         wide = self.weight.to(torch.promote_types(self.weight.dtype, torch.float64))
         try:
-            root = symfun(wide @ wide.mT, "invsqrt")
+            w = symfun(wide @ wide.mT, "invsqrt") @ wide
         except InvalidInput:  # rows so close to dependent that products of them say nothing
             return polar(self.weight)
-        return (root @ wide).to(self.weight.dtype)
+        if values_known(w):
+            gap = (w @ w.mT).detach() - torch.eye(self.m, dtype=w.dtype)
+            if not bool(gap.abs().amax() < _ORTHONORMAL):
+                return polar(self.weight)
+        return w.to(self.weight.dtype)
 
     @full_precision
     def forward(self, x: Tensor) -> Tensor:  # (..., [in], n, n) -> (..., [out], m, m)

@@ -86,6 +86,19 @@ def test_training_with_decay_finds_the_leading_subspace() -> None:
     torch.testing.assert_close(layer(x).trace(), best, rtol=1e-6, atol=0.0)
 
 
+@pytest.mark.parametrize("gap", [1e-3, 1e-6, 1e-9, 1e-12])
+def test_nearly_dependent_rows(gap: float) -> None:
+    layer = BiMap(6, 3).double()
+    with torch.no_grad():
+        layer.weight[2] = layer.weight[1] + gap * layer.weight[2]
+    u, _, vt = torch.linalg.svd(layer.weight.detach(), full_matrices=False)
+    w = layer.frame()
+    torch.testing.assert_close(w @ w.mT, torch.eye(3, dtype=torch.float64), rtol=0, atol=1e-11)
+    torch.testing.assert_close(w, u @ vt, rtol=0, atol=1e-15 / gap + 1e-12)
+    w.sum().backward()
+    assert layer.weight.grad is not None and bool(layer.weight.grad.isfinite().all())
+
+
 def test_first_frames_are_uniform() -> None:
     """Rows of a uniform frame have mean square 1/n in every coordinate."""
     w = torch.stack([BiMap(5, 2).frame() for _ in range(200)]).detach()
