@@ -152,15 +152,18 @@ def test_where_values_cannot_be_read_nothing_finite_comes_out(metric: str) -> No
     assert not bool(found[0].isfinite()) and bool(found[1].isfinite())
 
 
-def test_overflow_of_exp() -> None:
-    """exp(1e3 I) has no float64, exp(1e2 I) has no float32 but a float64."""
-    for metric in ("ai", "le"):
-        s = SPD(metric)
-        with pytest.raises(InvalidInput):
-            s.exp(eye(), 1e3 * eye())
-        with pytest.raises(InvalidInput):
-            s.exp0(1e3 * eye())
-        torch.testing.assert_close(s.exp0(100 * eye()), torch.e**100 * eye(), rtol=1e-12, atol=0)
+@pytest.mark.parametrize("metric", ["ai", "le", "lc"])
+def test_overflow_of_exp(metric: str) -> None:
+    """exp(1e3 I) has no float64, exp(1e2 I) has no float32 but a float64; the matrix is named."""
+    s, batch = SPD(metric), torch.stack([torch.zeros(3, 3, dtype=F64), eye()])
+    for call in (
+        lambda: s.exp(eye(), 1e3 * batch),
+        lambda: s.exp0(1e3 * batch),
+        lambda: s.exp0(1e2 * batch.float()),
+    ):
+        with pytest.raises(InvalidInput, match=r"matrix .*1.* of|overflow"):
+            call()
+    torch.testing.assert_close(s.exp0(100 * eye()), torch.e**100 * eye(), rtol=1e-12, atol=0)
 
 
 @pytest.mark.parametrize("metric", ["bw", "gbw"])

@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 
 from geomlib.algebra.manifolds.checks import (
+    first_bad,
+    named,
     require_spd,
     require_square,
     require_symmetric,
@@ -208,7 +210,7 @@ class SPD:
         Flat metrics average their charts. The others take Newton steps, every mean of a batch until its own step is shorter
         than ``tol``; the error that is left is the square of that step. Values are looked at on the CPU only: elsewhere all
         ``iters`` steps are taken and those after convergence change nothing. Derivatives are those of the mean, not of the
-        iteration.
+        iteration; with fewer ``iters`` than convergence takes, both are approximate.
 
         Args:
             points: at least one along the last axis but two.
@@ -403,4 +405,11 @@ class SPD:
         ]
         if t is not None:
             args.append(t.to(wide) if isinstance(t, Tensor) else float(t))
-        return function(*args).to(dtype)
+        found = function(*args).to(dtype)
+        if self.check and values_known(found) and not bool((good := found.detach().isfinite()).all()):
+            where = first_bad(good)[: max(A.ndim for A in given.values()) - 2]
+            raise InvalidInput(
+                f"SPD(metric={self.metric!r}): {named('the result', where)} overflows {dtype}. "
+                "Shorten the tangent or scale the points, or compute in torch.float64."
+            )
+        return found
