@@ -32,7 +32,11 @@ FUNCTIONS = {
 
 @needs_nvrtc
 @pytest.mark.parametrize("arch", ["sm_80", "sm_90"])
-@pytest.mark.parametrize(("n", "real", "registers"), [(3, D, 80), (4, D, 120), (16, S, 64), (32, D, 80)])
+@pytest.mark.parametrize(
+    ("n", "real", "registers"),
+    [(4, D, 120), (32, D, 80)]
+    + [pytest.param(*case, marks=pytest.mark.slow) for case in ((3, D, 80), (4, S, 72), (16, S, 64))],
+)
 def test_nothing_spills(n, real, registers, arch):
     for kind in KINDS if arch == "sm_90" else ["forward"]:
         kernel = SpectralKernel(kind, "log", n, real)
@@ -101,7 +105,8 @@ def close(a, b, tolerance):
 @needs_compiler
 @pytest.mark.parametrize(
     ("n", "count", "dtype", "real"),
-    [(1, 3, S, D), (2, 130, D, D), (3, 5, S, S), (4, 5, S, D), (5, 6, S, S), (8, 5, D, D), (17, 3, S, D)],
+    [(2, 130, D, D), (4, 5, S, D), (5, 6, S, S), (17, 3, S, D)]
+    + [pytest.param(*case, marks=pytest.mark.slow) for case in ((1, 3, S, D), (3, 5, S, S), (8, 5, D, D))],
 )
 def test_is_the_specification(emulated, n, count, dtype, real):
     a, e = matrices(count, n, dtype)
@@ -123,8 +128,11 @@ def test_is_the_specification(emulated, n, count, dtype, real):
 
 
 @needs_compiler
-@pytest.mark.parametrize("f", FUNCTIONS)
-@pytest.mark.parametrize("n", [pytest.param(3, marks=pytest.mark.slow), 6])
+@pytest.mark.parametrize(
+    ("n", "f"),
+    [(6, "log"), (6, "pow"), (3, "top"), (6, "exp")]
+    + [pytest.param(n, f, marks=pytest.mark.slow) for n in (3, 6) for f in FUNCTIONS],
+)
 def test_functions_and_differences(emulated, f, n):
     a, e = matrices(4, n, D, seed=1)
     t = FUNCTIONS[f] if f != "top" else 2.0
@@ -185,16 +193,19 @@ def test_strided_batches(emulated):
 @needs_nvrtc
 @pytest.mark.parametrize("arch", ["sm_80", "sm_90"])
 def test_blocks_spill_nothing(arch):
-    for n, real in ((BLOCK_LARGEST, D), (45, S)):
-        kernel = BlockKernel(n, real)
-        used = build(kernel, S, arch, keep=False, text=print_block_eigh).usage[kernel.name]
-        assert (used.spill_stores, used.spill_loads, used.stack) == (0, 0, 0) and used.registers <= 80, used
+    kernel = BlockKernel(BLOCK_LARGEST, D)
+    used = build(kernel, S, arch, keep=False, text=print_block_eigh).usage[kernel.name]
+    assert (used.spill_stores, used.spill_loads, used.stack) == (0, 0, 0) and used.registers <= 80, used
 
 
 @needs_compiler
 @pytest.mark.parametrize(
     ("n", "dtype", "real"),
-    [(33, D, D), (40, S, S), pytest.param(BLOCK_LARGEST, S, D, marks=pytest.mark.slow)],
+    [
+        (33, S, D),
+        pytest.param(40, S, S, marks=pytest.mark.slow),
+        pytest.param(BLOCK_LARGEST, S, D, marks=pytest.mark.slow),
+    ],
 )
 def test_a_block_for_every_matrix(emulated, n, dtype, real):
     a, e = matrices(3, n, dtype)
@@ -214,7 +225,7 @@ def test_a_block_for_every_matrix(emulated, n, dtype, real):
 
 
 @needs_compiler
-@pytest.mark.parametrize("n", [3, 5])
+@pytest.mark.parametrize("n", [pytest.param(3, marks=pytest.mark.slow), 5])
 def test_derivatives_through_the_dispatch(emulated, monkeypatch, n):
     """Values, gradients, gradients of gradients and vmap as a tensor on a card would get them."""
     monkeypatch.setattr(served, "choose", lambda *args, **options: "cuda")
