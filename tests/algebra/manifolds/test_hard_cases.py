@@ -279,6 +279,14 @@ def test_means(metric: str, case: str) -> None:
     assert bool(slope(lambda x: s.mean(x, w).sum(), X).isfinite().all())
 
 
+def test_points_that_are_fine_alone() -> None:
+    """Each of condition number 1e13 passes; seen from one another they are beyond float64, and the error says so."""
+    P, Q = spd(2, 3, kappa=1e13, seed=1), spd(2, 3, kappa=1e13, seed=2)
+    with pytest.raises(InvalidInput, match="made of `P` and `Q`"):
+        SPD("ai").log(P, Q)
+    assert bool(SPD("le").dist(P, Q).isfinite().all())
+
+
 def test_symmetric_tangents_of_float32_round() -> None:
     """Rounding asymmetry of float32 products passes, and is taken out."""
     P, V = spd(4, 3, dtype=F32), random_symmetric(4, 3, dtype=F32)

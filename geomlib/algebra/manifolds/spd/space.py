@@ -405,7 +405,15 @@ class SPD:
         ]
         if t is not None:
             args.append(t.to(wide) if isinstance(t, Tensor) else float(t))
-        found = function(*args).to(dtype)
+        try:
+            found = function(*args).to(dtype)
+        except InvalidInput as error:
+            if "`A`" not in str(error) or "A" in given:
+                raise
+            made = " and ".join(f"`{name}`" for name in given)
+            raise InvalidInput(
+                f"SPD(metric={self.metric!r}): a matrix `A` made of {made} has no function: {error}"
+            ) from error
         if self.check and values_known(found) and not bool((good := found.detach().isfinite()).all()):
             where = first_bad(good)[: max(A.ndim for A in given.values()) - 2]
             raise InvalidInput(
