@@ -132,6 +132,25 @@ def test_compiles_into_one_graph(make: type, n: int) -> None:
         torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.slow
+def test_export_with_a_free_batch_size() -> None:
+    net, x = network(), spd(4, 3, 6)
+    exported = torch.export.export(net, (x,), dynamic_shapes=({0: torch.export.Dim("batch")},)).module()
+    for a, b in zip(exported(x[:2]), net(x[:2]), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-10)
+
+
+def test_forward_mode() -> None:
+    net, x = network(), spd(2, 3, 6)
+    v = spd(2, 3, 6, seed=1)
+    _, slopes = torch.func.jvp(net, (x,), (v,))
+    h = 1e-6
+    with torch.no_grad():
+        pairs = zip(net(x + h * v), net(x - h * v), strict=True)
+    for found, (more, less) in zip(slopes, pairs, strict=True):
+        torch.testing.assert_close(found, (more - less) / (2 * h), rtol=1e-6, atol=1e-7)
+
+
 def test_copies_files_and_types() -> None:
     net, x = network(), spd(2, 3, 6)
     want = net(x)
