@@ -54,18 +54,19 @@ def distances(
 class _Distance(Function):
     @staticmethod
     def forward(ctx: Any, P: Tensor, Q: Tensor, eig_dtype: torch.dtype) -> Tensor:
-        value, *ctx.slopes = distances(P, Q, eig_dtype, ctx.needs_input_grad[:2])
+        value, *slopes = distances(P, Q, eig_dtype, ctx.needs_input_grad[:2])
         ctx.eig_dtype = eig_dtype
-        ctx.save_for_backward(P, Q)
+        ctx.save_for_backward(P, Q, *slopes)
         return value
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
         needs = ctx.needs_input_grad[:2]
+        P, Q, *slopes = ctx.saved_tensors
         if not torch.is_grad_enabled():
             g = grads[0][..., None, None]
-            return *(g * s if n else None for s, n in zip(ctx.slopes, needs, strict=True)), None
+            return *(g * s if n else None for s, n in zip(slopes, needs, strict=True)), None
         from geomlib.algebra.manifolds.spd.affine_distance import ai_sqdist_gradients
 
-        found = ai_sqdist_gradients(grads[0], *ctx.saved_tensors, eig_dtype=ctx.eig_dtype)
+        found = ai_sqdist_gradients(grads[0], P, Q, eig_dtype=ctx.eig_dtype)
         return *(s if n else None for s, n in zip(found, needs, strict=True)), None

@@ -54,19 +54,19 @@ def derivative(w: Tensor, v: Tensor, f: str, t: float, E: Tensor, backend: str |
 class _Symfun(Function):
     @staticmethod
     def forward(ctx: Any, A: Tensor, f: str, t: float, eig_dtype: torch.dtype, backend: str | None) -> Tensor:
-        F, ctx.groups = evaluate(A, f, t, eig_dtype, keep=True)
+        F, groups = evaluate(A, f, t, eig_dtype, keep=True)
         ctx.call = f, t, eig_dtype, backend
-        ctx.save_for_backward(A)
+        ctx.save_for_backward(A, groups)
         return F
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
         f, t, eig_dtype, backend = ctx.call
+        A, groups = ctx.saved_tensors
         if not torch.is_grad_enabled():
-            return pull(ctx.groups, f, t, grads[0]), None, None, None, None
+            return pull(groups, f, t, grads[0]), None, None, None, None
         from geomlib.algebra.manifolds.spectral import derivative_symfun
 
-        (A,) = ctx.saved_tensors
         parameter = t if f in ("pow", "clamp") else None
         G = derivative_symfun(A, f, grads[0], parameter, eig_dtype=eig_dtype, backend=backend)
         return G, None, None, None, None

@@ -53,7 +53,7 @@ def symfun(
             the dtype of A only: see :func:`~geomlib.algebra.manifolds.spectral.iterative_root` for what they are worth.
 
     Raises:
-        InvalidInput: A is not square or not real. In eager mode on the CPU also, naming the matrix of the batch: NaN,
+        InvalidInput: A is not square or not real. On the CPU, outside of transforms, too, naming the matrix of the batch: NaN,
             infinity, asymmetry; eigenvalues outside of the domain of f (log, roots and powers need them positive beyond n eps
             times the largest, the inverse not zero); overflow of "exp". Elsewhere such matrices give NaN or infinity.
 
