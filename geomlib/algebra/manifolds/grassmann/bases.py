@@ -19,6 +19,7 @@ def projector(U: Tensor) -> Tensor:  # (..., n, p) -> (..., n, n)
 
     **Shapes** ``U`` (..., n, p) to (..., n, n).
 
+    >>> import torch
     >>> projector(torch.eye(2)[:, :1]).tolist()
     [[1.0, 0.0], [0.0, 0.0]]
     """
@@ -30,6 +31,7 @@ def dominant_frame(A: Tensor, p: int) -> Tensor:  # (..., n, n) -> (..., n, p)
 
     **Shapes** ``A`` (..., n, n) to (..., n, p).
 
+    >>> import torch
     >>> dominant_frame(torch.diag(torch.tensor([1.0, 3.0, 2.0])), 1).abs().flatten()
     tensor([0., 1., 0.])
     """
@@ -48,6 +50,7 @@ def mean_subspace(U: Tensor, p: int | None = None) -> Tensor:  # (..., k, n, q) 
         U: frames.
         p: dimension; q by default.
 
+    >>> import torch
     >>> U = torch.linalg.qr(torch.randn(3, 6, 2, dtype=torch.float64))[0]
     >>> mean = projector(U).mean(0)
     >>> torch.allclose(projector(mean_subspace(U)), projector(dominant_frame(mean, 2)))
