@@ -73,4 +73,4 @@ class AugmentedCovariance(nn.Module):
 
     def extra_repr(self) -> str:
         """Return the options."""
-        return f"order={self.order}, lag={self.lag}, shrink={self.shrink}"
+        return f"columns -> blocks({self.order}), order={self.order}, lag={self.lag}, shrink={self.shrink}"

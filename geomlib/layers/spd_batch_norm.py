@@ -330,4 +330,4 @@ class SPDBatchNorm(nn.Module):
     def extra_repr(self) -> str:
         """Return the options."""
         steps = "" if self.n_mean_steps is None else f", n_mean_steps={self.n_mean_steps}"
-        return f"{self.n}, metric={self.metric}, theta={self.theta}, momentum={self.momentum}{steps}"
+        return f"{self.symmetry.group}, n={self.n}, metric={self.metric}, theta={self.theta}, momentum={self.momentum}{steps}"
