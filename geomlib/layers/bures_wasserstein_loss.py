@@ -92,4 +92,4 @@ class BuresWassersteinLoss(nn.Module):
 
     def extra_repr(self) -> str:
         """Return the options."""
-        return f"O(n), tau={self.tau}, reduction={self.reduction}"
+        return f"columns, spd -> scalar, tau={self.tau}, reduction={self.reduction}"
