@@ -48,14 +48,12 @@ def test_nothing_spills(n, real, registers, arch):
 @needs_nvrtc
 @pytest.mark.slow
 @pytest.mark.parametrize("f", FUNCTIONS)
-@pytest.mark.parametrize("real", [S, D])
-def test_every_size_and_function_compiles(f, real):
-    for n in (1, 2, 3, 4, 5, 6, 7, 8, 12, 16, 17, 24, 30, 31, 32):
+def test_every_function_compiles_at_even_and_odd_sizes(f):
+    for n, real in ((1, D), (2, S), (3, D), (7, D), (12, S), (31, D)):
         for kind in KINDS:
-            for dtype in (S, D):
-                kernel = SpectralKernel(kind, f, n, real)
-                used = build(kernel, dtype, "sm_90", keep=False, text=print_spectral).usage[kernel.name]
-                assert (used.spill_stores, used.spill_loads, used.stack) == (0, 0, 0), (kind, n)
+            kernel = SpectralKernel(kind, f, n, real)
+            used = build(kernel, D, "sm_90", keep=False, text=print_spectral).usage[kernel.name]
+            assert (used.spill_stores, used.spill_loads, used.stack) == (0, 0, 0), (kind, n)
 
 
 def test_what_a_block_shares_fits():
