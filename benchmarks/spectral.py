@@ -6,7 +6,7 @@
 One thread, one process, in turn (A B C A B C), float32, SPD matrices of condition number up to 100. Times are CPU times,
 medians; a ratio is the median of the ratios of neighbouring calls, and the last column is over the fastest peer. The packages
 decompose in float32, geomlib in float64. Errors are those of gradients, relative, against the 60-digit fixtures in
-tests/data/manifolds; `inf` stands for NaN. First calls are timed in new interpreters, with an empty cache of Numba and with a
+tests/data/manifolds; null stands for NaN. First calls are timed in new interpreters, with an empty cache of Numba and with a
 full one.
 """
 
@@ -139,7 +139,7 @@ def errors() -> list[dict[str, Any]]:
                         x = A.to(dtype)[None].requires_grad_()
                         (g,) = torch.autograd.grad(h(x), x, G.to(dtype)[None])
                         error = float((0.5 * (g + g.mT)[0].double() - wanted).norm() / wanted.norm())
-                        row[name] = math.inf if math.isnan(error) else float(f"{error:.1e}")
+                        row[name] = None if math.isnan(error) else float(f"{error:.1e}")
                     print("  ".join(f"{k}: {v}" for k, v in row.items()), flush=True)
                     rows.append(row)
     return rows

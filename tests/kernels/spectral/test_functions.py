@@ -68,6 +68,40 @@ def test_scales(scale: float) -> None:
         assert relative(symfun(scale * A, f, backend="cpu"), wanted) < 1e-13
 
 
+def hard(n: int) -> dict[str, torch.Tensor]:
+    """Symmetric matrices on which eigenvalue algorithms have failed."""
+    steps, random = torch.arange(n, dtype=torch.float64), directions(17, n, n)
+    random, falling = random + random.mT, 10.0 ** (-8 * steps / (n - 1))
+    wilkinson = torch.diag((steps - (n - 1) / 2).abs())
+    wilkinson += torch.diag(torch.ones(n - 1), 1) + torch.diag(torch.ones(n - 1), -1)
+    mixed = random.clone()
+    mixed[::2], mixed[1::4] = torch.eye(n).double(), 1e-200 * mixed[1::4]
+    thin = directions(17, n, n // 3)
+    return {
+        "nearly equal pairs": wilkinson.expand(17, n, n),
+        "graded downwards": random * falling * falling[:, None],
+        "graded upwards": random * falling.flip(0) * falling.flip(0)[:, None],
+        "of low rank": thin @ thin.mT,
+        "of rank one": torch.ones(17, n, n, dtype=torch.float64),
+        "nearly one": torch.eye(n) + 1e-15 * random,
+        "Hilbert's": (1 / (steps + steps[:, None] + 1)).expand(17, n, n),
+        "huge": 1e300 * random,
+        "tiny": 1e-300 * random,
+        "of all kinds": mixed,
+    }
+
+
+@pytest.mark.parametrize("n", [3, 21, 50])
+def test_hard_matrices(n: int) -> None:
+    for name, A in hard(n).items():
+        w, v = spectral.eigh(A, torch.float64, "cpu")
+        size = A.abs().amax((1, 2))
+        small = A / size[:, None, None]
+        error = (v * (w / size[:, None]).unsqueeze(-2)) @ v.mT - small
+        assert error.abs().max() < 2e-14 and (v.mT @ v - torch.eye(n)).abs().max() < 2e-14, name
+        assert (w / size[:, None] - torch.linalg.eigvalsh(small)).abs().max() < 5e-14, name
+
+
 def test_a_zero_matrix_and_diagonal_ones() -> None:
     zero = torch.zeros(3, 4, 4, dtype=torch.float64)
     assert torch.equal(symfun(zero, "exp", backend="cpu"), torch.eye(4).double().expand(3, 4, 4))
