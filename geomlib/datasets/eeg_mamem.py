@@ -112,7 +112,7 @@ def eeg_split(split: str, *, hold_out: bool = True) -> Array:
     Raises:
         InvalidInput: no such split.
 
-    >>> len(eeg_split("train")), len(eeg_split("train", hold_out=False)), eeg_split("test")[0]
+    >>> len(eeg_split("train")), len(eeg_split("train", hold_out=False)), int(eeg_split("test")[0])
     (300, 400, 400)
     """
     if split not in SPLITS:

@@ -20,8 +20,8 @@ def stepped_mean(x: Tensor, steps: int, metric: str) -> Tensor:  # (K, n, n) -> 
 
     >>> import torch
     >>> x = torch.tensor([[[1.0]], [[9.0]]])
-    >>> stepped_mean(x, 1, "bw"), stepped_mean(x, 1, "ai")
-    (tensor([[4.]]), tensor([[3.]]))
+    >>> [round(stepped_mean(x, 1, metric).item(), 4) for metric in ("bw", "ai")]
+    [4.0, 3.0]
     """
     mean = x.mean(0)
     for _ in range(steps):
