@@ -39,8 +39,10 @@ def index_sets(n: int, count: int, device: torch.device) -> tuple[Tensor, Tensor
 
 def _index_sets(n: int, count: int, device: torch.device) -> tuple[Tensor, Tensor]:
     axis = torch.arange(n, device=device)
-    sets = torch.combinations(axis, count, with_replacement=True)
     grid = torch.cartesian_prod(*([axis] * count)).sort(-1).values
+    if torch.compiler.is_compiling():  # a trace does not know the number of combinations: all tuples
+        return grid, torch.arange(n**count, device=device).reshape((n,) * count)
+    sets = torch.combinations(axis, count, with_replacement=True)
     weights = torch.tensor([n**k for k in range(count - 1, -1, -1)], device=device)
     row = torch.searchsorted((sets * weights).sum(-1), (grid * weights).sum(-1))
     return sets, row.reshape((n,) * count)

@@ -167,3 +167,16 @@ def test_large_second_derivatives_are_summed_in_parts(monkeypatch: pytest.Monkey
     whole = second()
     monkeypatch.setattr(higher, "HELD", 2 * 6**3)
     assert torch.allclose(second(), whole, rtol=1e-14)
+
+
+def test_compiled_second_derivative() -> None:
+    """Compiled code may differentiate a derivative; the tuples of indices are known to the trace."""
+    A, G = with_spectra(SPECTRA).requires_grad_(), symmetric(4, 3, 3, seed=8).requires_grad_()
+
+    def fn(a, g):
+        return derivative_symfun(a, "log", g)
+
+    compiled = torch.compile(fn, fullgraph=True, backend="aot_eager")
+    found = torch.autograd.grad(compiled(A, G).square().sum(), (A, G))
+    wanted = torch.autograd.grad(fn(A, G).square().sum(), (A, G))
+    assert all(torch.allclose(x, y, rtol=1e-12, atol=1e-13) for x, y in zip(found, wanted, strict=True))
