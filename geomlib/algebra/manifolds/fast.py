@@ -1,20 +1,21 @@
 """The kernels of spectral functions, found in a way that torch.compile can follow."""
 
-# pyright: reportUnknownMemberType=false
 from __future__ import annotations
 
 from types import ModuleType
-
-import torch
 
 from geomlib._lazy import fast_path
 
 __all__ = ["spectral_kernels"]
 
 
-@torch.compiler.assume_constant_result  # torch.compile does not trace imports
 def _loaded() -> bool:
     return fast_path("spectral") is not None
+
+
+# torch.compile does not trace imports. This is what torch.compiler.assume_constant_result sets, which would load the
+# whole compiler, and change the filters of warnings, when geomlib is imported.
+_loaded._dynamo_marked_constant = True  # pyright: ignore[reportFunctionMemberAccess]
 
 
 def spectral_kernels() -> ModuleType | None:
