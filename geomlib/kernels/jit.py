@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable
-from functools import update_wrapper
+from functools import cache, update_wrapper
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from llvmlite import ir
 from numba import njit
 from numba.core import cgutils, types
+from numba.core.caching import FunctionCache, IndexDataCacheFile
 from numba.core.compiler import Compiler
 from numba.extending import intrinsic, overload
 
@@ -44,6 +46,25 @@ class _NoAlias(Compiler):
                 gc.enable()
 
 
+@cache
+def _sources(folder: Path) -> tuple[tuple[str, int, int], ...]:
+    """Name, time and size of every source file that a kernel of a folder may have its helpers from."""
+    files = sorted({*folder.glob("*.py"), *Path(__file__).parent.glob("*.py")})
+    return tuple((file.name, file.stat().st_mtime_ns, file.stat().st_size) for file in files)
+
+
+class _Cache(FunctionCache):
+    """Machine code on disk, as old as the files of its helpers; Numba's own looks at the file of the function only."""
+
+    def __init__(self, function: Any) -> None:
+        super().__init__(function)
+        self._cache_file = IndexDataCacheFile(
+            cache_path=self._cache_path,
+            filename_base=self._impl.filename_base,
+            source_stamp=_sources(Path(function.__code__.co_filename).parent),
+        )
+
+
 class Kernel:
     """A compiled loop; a recorder, where one is active, is told of every call.
 
@@ -71,10 +92,12 @@ def jit(function: Callable[..., Any]) -> Kernel:
     of an argument costs a compilation: pass C-contiguous arrays, int64 indices, scalars of the features' type.
     """
     compiled = _njit(
-        fastmath=_FAST, error_model="numpy", nogil=True, cache=True, pipeline_class=_NoAlias,
+        fastmath=_FAST, error_model="numpy", nogil=True, pipeline_class=_NoAlias,
         _nrt=False, no_cfunc_wrapper=True,
     )  # fmt: skip
-    return Kernel(compiled(function))
+    dispatcher = compiled(function)
+    dispatcher._cache = _Cache(function)
+    return Kernel(dispatcher)
 
 
 def jit_inline(function: Callable[..., Any]) -> Callable[..., Any]:
