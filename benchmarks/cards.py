@@ -275,9 +275,9 @@ def hdm05_subspaces(result: dict[str, Any]) -> dict[str, Any]:
         "seeds": sorted({r["seed"] for r in rows}),
         "budget": f"12 to 30 epochs, {spent:.0f} s of CPU time for all rows on one thread, {about['machine']}",
         "numbers": {"test accuracy in percent": result["summary"]},
-        "reading": "Accuracies of 99 clips: one clip is one percent. 'nearest' and 'projector, linear' are baselines. The size "
-        "of subspaces, the rate and the number of epochs of GyroGr were chosen by trials scored on the test actors, so its rows "
-        "are optimistic.",
+        "reading": "Accuracies of 99 clips: one clip is one percent. 'nearest' and 'projector, linear' are baselines. The "
+        "size of subspaces, the rate and the number of epochs of GyroGr were chosen by trials scored on the test actors, so "
+        "its rows are optimistic.",
     }
 
 

@@ -123,7 +123,10 @@ def _coefficient(f: str, p: int, t: float) -> float:
         return 1 / math.factorial(p)
     if f == "log":
         return (-1) ** (p - 1) / p
-    return math.prod((t - i) / (i + 1) for i in range(p))
+    found = 1.0
+    for i in range(p):  # a loop: torch.compile takes no generator here
+        found *= (t - i) / (i + 1)
+    return found
 
 
 def _two_sides(x: list[Tensor], heights: list[Tensor], upper: list[Tensor], slope: float) -> Tensor:
