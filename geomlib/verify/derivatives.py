@@ -28,6 +28,8 @@ TOLERANCE = 1e-7
 STEPS = (1e-5, 1e-6, 1e-4)
 #: Round-off that a step divides: a few units of float64.
 _ROUNDING = 2.0**-50
+#: Second derivatives below this part of the gradient are judged as if they had that size: zero is known to round-off only.
+_SMALL = 1e-2
 WEIGHTS = "the weights"
 
 
@@ -175,9 +177,11 @@ def second_derivative_error(
         numeric, size = _differences(target, tree, u, step, skip)
         for name, index in parts.items():
             a, b = [second[i].detach() for i in index], [numeric[i] for i in index]
-            rounding = _ROUNDING * _norm([size[i] for i in index]) / step
-            error = max(_norm([x - y for x, y in zip(a, b, strict=True)]) - rounding, 0.0)
-            best[name] = min(best.get(name, float("inf")), error / max(_norm(a), _norm(b), 1e-300))
+            gradient = _norm([size[i] for i in index])
+            apart = _norm([x - y for x, y in zip(a, b, strict=True)])
+            error = max(apart - _ROUNDING * gradient / step, 0.0)
+            scale = max(_norm(a), _norm(b), _SMALL * gradient, 1e-300)
+            best[name] = min(best.get(name, float("inf")), error / scale)
         if max(best.values()) <= TOLERANCE:
             break
     name = max(best, key=lambda n: best[n])

@@ -12,6 +12,10 @@ For a move g and inputs x, per output field (Frobenius norms, differences in flo
 All three are divided by the same S, the larger of the norm of this trial and of the median norm of the
 generic trials, and the largest value over the trials of one class of inputs is kept. An exact function has
 :math:`e_{64} \le \tau = 16\,\max(d_{32}, 2^{-24})\,2^{-29}`: no tolerance is chosen by hand.
+
+A function that computes in float64 whatever it is given shows in float32 the rounding of its inputs and results, and none of
+the operations inside, whose round-off it has in float64. Where :math:`f_{32}` and :math:`f_{64}` differ by eight roundings
+at most at equal inputs, :math:`2^{-21}`, the unit counts eightfold: logarithms of matrices of 30 rows need five.
 """
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
@@ -48,6 +52,8 @@ HEADROOM = 16.0
 #: Ratio of the unit round-offs of float64 and float32.
 UNIT_RATIO = 2.0**-29
 _ROUND_OFF_32 = 2.0**-24
+#: By how much more the unit counts where float32 may not show the operations inside, and where that is.
+_HIDDEN, _FEW = 8.0, 8 * _ROUND_OFF_32
 
 
 @dataclass(frozen=True)
@@ -71,6 +77,7 @@ class Trial:
         size: mean norm of the two sides.
         moved: how far the move takes the output.
         finite: whether every number is.
+        rounded: the terms of d32 at equal inputs, without that of rounded inputs; NaN where it is not known.
     """
 
     label: str
@@ -80,6 +87,7 @@ class Trial:
     size: float
     moved: float
     finite: bool
+    rounded: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -101,9 +109,10 @@ class Score:
         return self.e64 / (self.tau64 / HEADROOM)
 
 
-def tolerance(d32: float) -> float:
-    """Return the largest e64 of an exact function whose float32 round-off is ``d32``."""
-    return HEADROOM * max(d32, _ROUND_OFF_32) * UNIT_RATIO
+def tolerance(d32: float, rounded: float = math.inf) -> float:
+    """Return the largest e64 of an exact function whose float32 round-off is ``d32``, ``rounded`` at equal inputs."""
+    hidden = _HIDDEN if rounded <= _FEW else 1.0
+    return HEADROOM * hidden * max(d32, _ROUND_OFF_32) * UNIT_RATIO
 
 
 def evaluate(target: Target, tree: Tree, *, gradients: bool | None = None) -> Evaluated:
@@ -165,10 +174,12 @@ def _trial(
     a, b, e = _wide(wide), _wide(want), _wide(want_narrow)
     found = [a, b, e]
     e32, d32 = float("nan"), _norm(e - b)
+    alone = d32
     if rest is not None:
         c, d = (_wide(x) for x in rest)
         found.append(d)
-        e32, d32 = _norm(d - e), max(d32, _norm(d - c), _norm(c - a))
+        alone = max(d32, _norm(d - c))
+        e32, d32 = _norm(d - e), max(alone, _norm(c - a))
     return Trial(
         move.label,
         e64=_norm(a - b),
@@ -177,6 +188,7 @@ def _trial(
         size=0.5 * (_norm(a) + _norm(b)),
         moved=_norm(b - _wide(at.wide[name])) if b.shape == at.wide[name].shape else 0.0,
         finite=all(bool(torch.isfinite(x).all()) for x in found),
+        rounded=alone,
     )
 
 
@@ -203,11 +215,14 @@ def score(
     seen = [relative(t.d32, t.size, field_size) for t in trials]
     d32 = max([floor[1], *(x for x in seen if x == x)])
     finite = all(t.finite for t in counted)
+    alone = [relative(t.rounded, t.size, field_size) for t in trials if t.rounded > 0] + [floor[1]] * (
+        floor[1] > 0
+    )
     return Score(
         errors[worst],
         max(e32, default=floor[0]),
         d32,
-        tolerance(d32),
+        tolerance(d32, max(alone, default=math.inf)),
         finite,
         worst,
         len(trials),

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 
 from geomlib import InvalidInput
+from geomlib.algebra.manifolds.spectral import symfun
+from geomlib.layers import LogEig
 from geomlib.verify import check
 from geomlib.verify.statistic import HEADROOM
 from tests.verify.mutants import PAIRS
@@ -97,3 +99,33 @@ def test_a_refused_move_hides_no_other(leaking: bool) -> None:
     assert any("refused by the target (charge" in text for text in report.warnings)
     if leaking:
         assert any("graphs one by one" in f.where for f in report.fields)
+
+
+@pytest.mark.parametrize("n", [3, 30])
+def test_functions_that_compute_in_float64_inside_are_judged_by_their_own_round_off(n: int) -> None:
+    """Float32 shows one rounding of the result: logarithms of matrices were called broken."""
+    x = torch.randn(4, n, 2 * n, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    x = x @ x.mT / (2 * n)
+    layer = LogEig(n)
+    assert check(layer, f"O({n})*S_n", example=(x,), explain=False, trials=8).verdict == "EXACT"
+
+    def tilted(x: torch.Tensor) -> torch.Tensor:
+        y = layer(x)
+        y[..., 0, 0] = y[..., 0, 0] * (1 + 1e-12)
+        return y
+
+    assert check(tilted, symmetry=layer.symmetry, example=(x,), explain=False, trials=8).verdict == "BROKEN"
+
+
+def test_a_second_derivative_that_is_zero_is_known_to_round_off_only() -> None:
+    """The identity by exp and log: noise of 1e-14 was compared with noise."""
+
+    def identity(x: Tensor) -> Tensor:
+        return symfun(symfun(x, "log"), "exp")
+
+    x = torch.randn(6, 3, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    x = x @ x.mT / 6
+    types = {"inputs": "node:spd(3)", "outputs": "node:spd(3)"}
+    for seed in (2, 3):
+        report = check(identity, "O(3)*S_n", **types, example=(x,), explain=False, seed=seed, trials=8)
+        assert report.verdict == "EXACT", report
