@@ -71,11 +71,16 @@ def require_square(name: str, A: Tensor) -> None:
         )
 
 
-def require_symmetric(name: str, A: Tensor) -> None:
+def require_symmetric(name: str, A: Tensor, unit: float = 0.0) -> None:
     """Refuse matrices that are not symmetric, or not finite, where values are known.
 
     An asymmetry below a thousandth of the largest entry passes: functions of symmetric matrices take the mean of a matrix and
     its transpose.
+
+    Args:
+        name: of the argument.
+        A: matrices (..., n, n).
+        unit: what one is here, for logarithms and the like: a few roundings of it pass, so that zero may be noise.
 
     Raises:
         InvalidInput: naming the argument and the matrix.
@@ -90,7 +95,7 @@ def require_symmetric(name: str, A: Tensor) -> None:
     if not bool(good.all()):
         raise InvalidInput(f"{named(name, first_bad(good))} holds NaN or infinity, expected finite numbers.")
     apart = (A.detach() - A.detach().mT).abs().amax((-2, -1))
-    good = apart <= ASYMMETRY * size
+    good = apart <= ASYMMETRY * size + 8 * A.shape[-1] * torch.finfo(A.dtype).eps * unit
     if not bool(good.all()):
         where = first_bad(good)
         raise InvalidInput(

@@ -392,7 +392,7 @@ class SPD:
             if self.check and name in groups[0]:
                 require_spd(name, A)
             elif self.check and (name in groups[1] or symmetric):
-                require_symmetric(name, A)
+                require_symmetric(name, A, 1.0 if name in groups[2] or not groups[0] else 0.0)
         if self.beta:
             self._definite(given[first].shape[-1])
         dtype = given[first].dtype

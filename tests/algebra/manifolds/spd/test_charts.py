@@ -101,3 +101,14 @@ def test_push_is_the_derivative_of_the_chart(name: str) -> None:
 def test_curved_metrics_have_no_chart(name: str) -> None:
     with pytest.raises(InvalidInput, match="no flat chart"):
         space(name).chart(spd(1, 3))
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_noise_around_the_identity_is_not_called_asymmetric(dtype: torch.dtype) -> None:
+    """Coordinates of the identity, averaged, are noise; an asymmetry of another size is refused."""
+    noise = torch.finfo(dtype).eps * torch.tensor([[0.3, 1.0], [-1.0, 0.2]], dtype=dtype)
+    s = space("le")
+    for found in (s.unchart(noise), s.exp0(noise), space("ai").exp0(noise)):
+        torch.testing.assert_close(found, torch.eye(2, dtype=dtype))
+    with pytest.raises(InvalidInput, match="not symmetric"):
+        s.unchart(1e4 * noise)
