@@ -99,10 +99,12 @@ class SPDEEGNet(nn.Module):
             "bn": bn, "n_mean_steps": n_mean_steps, "theta": float(theta), "scale": float(scale), "shrink": float(shrink),
             "floor": float(floor),
         }  # fmt: skip
-        self.mix = nn.Conv1d(channels, filters, 1)
+        # Without the shifts that a normalisation, or the covariance, takes out again.
+        self.mix = nn.Conv1d(channels, filters, 1, bias=False)
         self.mixed = nn.BatchNorm1d(filters)
-        self.filter = nn.Conv1d(filters, signals, kernel, padding=kernel // 2)
+        self.filter = nn.Conv1d(filters, signals, kernel, padding=kernel // 2, bias=False)
         self.filtered = nn.BatchNorm1d(signals)
+        self.filtered.register_parameter("bias", None)
         self.congruence = BiMap(signals, size)
         self.norm: nn.Module = nn.Identity()
         if bn != "none":

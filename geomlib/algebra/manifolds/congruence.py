@@ -47,7 +47,8 @@ def _half(W: Tensor, X: Tensor) -> Tensor:  # (..., n, m)
 class _Congruence(Function):
     @staticmethod
     def forward(ctx: Any, W: Tensor, X: Tensor) -> Tensor:
-        out, half = _evaluated(W, X)
+        # torch.matmul folds the batch or not by whether gradients are asked for; the bits shall not depend on that.
+        out, half = _evaluated(W.detach(), X.detach())
         ctx.save_for_backward(W, X, half)
         return out
 
