@@ -33,7 +33,29 @@ def _both(A: Tensor) -> Tensor:
     return A + A.mT
 
 
-class LogCholesky(Flat):
+class _Triangles(Flat):
+    """What charts of lower triangles share: at the identity they are half(V), and they are paired entry by entry."""
+
+    symmetric = False
+
+    def push0(self, V: Tensor) -> Tensor:
+        """Return half(V)."""
+        return half(V)
+
+    def pull0(self, X: Tensor) -> Tensor:
+        """Return X + X^T of the lower triangle."""
+        return _both(X.tril())
+
+    def chart_inner(self, X: Tensor, Y: Tensor) -> Tensor:
+        """Return the sum of products over the lower triangle."""
+        return trace_pair(X.tril(), Y)
+
+    def covector(self, A: Tensor) -> Tensor:
+        """Return half(A)."""
+        return half(A)
+
+
+class LogCholesky(_Triangles):
     """Flat in the chart of lower triangular matrices, the lower part of L and the logarithms of its diagonal."""
 
     name = "lc"
@@ -65,28 +87,11 @@ class LogCholesky(Flat):
         Y = 2 * G @ L
         return _replaced(Y, _diagonal(Y) * _diagonal(L))
 
-    def push0(self, V: Tensor) -> Tensor:
-        """Return half(V)."""
-        return half(V)
 
-    def pull0(self, X: Tensor) -> Tensor:
-        """Return X + X^T of the lower triangle."""
-        return _both(X.tril())
-
-    def chart_inner(self, X: Tensor, Y: Tensor) -> Tensor:
-        """Return the sum of products over the lower triangle."""
-        return trace_pair(X.tril(), Y)
-
-    def covector(self, A: Tensor) -> Tensor:
-        """Return half(A)."""
-        return half(A)
-
-
-class LogCholeskyLimit(LogEuclidean):
+class LogCholeskyLimit(_Triangles, LogEuclidean):
     """What power-deformed log-Cholesky metrics tend to as the power tends to zero: half(log P) in place of the factor."""
 
     name = "lc"
-    symmetric = False
 
     def chart(self, P: Tensor) -> Tensor:
         """Return half(log P)."""
@@ -111,19 +116,3 @@ class LogCholeskyLimit(LogEuclidean):
     def raised(self, Y: Tensor) -> Tensor:
         """Return Y."""
         return Y
-
-    def push0(self, V: Tensor) -> Tensor:
-        """Return half(V)."""
-        return half(V)
-
-    def pull0(self, X: Tensor) -> Tensor:
-        """Return X + X^T of the lower triangle."""
-        return _both(X.tril())
-
-    def chart_inner(self, X: Tensor, Y: Tensor) -> Tensor:
-        """Return the sum of products over the lower triangle."""
-        return trace_pair(X.tril(), Y)
-
-    def covector(self, A: Tensor) -> Tensor:
-        """Return half(A)."""
-        return half(A)
