@@ -66,7 +66,7 @@ class LogEig(nn.Module):
 
     @property
     def symmetry(self) -> Symmetry:
-        """O(n): matrices in, symmetric matrices out; permutations of rows for vectors."""
+        """Rotations and reflections, of matrices to symmetric matrices; permutations of rows for vectors."""
         return rows_symmetry() if self.vector else spd_symmetry(self.n, outputs="sym")
 
     def example_inputs(self, generator: torch.Generator) -> dict[str, Any]:

@@ -83,7 +83,7 @@ class ReEig(nn.Module):
 
     @property
     def symmetry(self) -> Symmetry:
-        """O(n): matrices in, matrices out."""
+        """Rotations and reflections of matrices."""
         return spd_symmetry(self.n)
 
     def example_inputs(self, generator: torch.Generator) -> dict[str, Any]:
