@@ -311,8 +311,8 @@ def eeg_net(result: dict[str, Any]) -> dict[str, Any]:
             norm: {"parameters": next(iter(rows.values()))["parameters"]} for norm, rows in found.items()
         },
         "numbers": {"accuracy_percent": numbers, "majority_percent": 24.0},
-        "reading": "One seed of 100 test trials: an error of four to five points for each subject; other first values moved the "
-        "means by up to three points.",
+        "reading": "One seed of 100 test trials: an error of four to five points for each subject; other first values moved "
+        "the means by up to three points.",
     }
 
 
