@@ -371,10 +371,12 @@ class LayerSuite:
         found, compiled = gradients(case, wrap=wrap)
         agree(case, found, want, "compiled")
         narrow = gradients(case, torch.float32)[1]
+        # Where the true gradient is zero, as of a shift in front of a softmax, each side has noise of its own.
+        noise = 1e-14 * max((float(g.norm()) for g in slopes.values() if g is not None), default=0.0)
         for name, g in slopes.items():
             h, n = compiled.get(name), narrow.get(name)
             require((g is None) == (h is None), f"compiled: the gradient of `{name}` is missing, or is new")
-            if g is not None and h is not None and n is not None:
+            if g is not None and h is not None and n is not None and float((h - g).norm()) > noise:
                 most, error = tolerance(difference(n, g)), difference(h, g)
                 require(
                     error <= most,

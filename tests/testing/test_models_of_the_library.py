@@ -26,8 +26,12 @@ for _name in list_models():
     globals()[f"Test_{_name}"] = type(f"Test_{_name}", (ModelSuite,), _options)
 
 
+#: Networks whose output is a derivative taken inside, which torch 2.13 cannot compile.
+_INSIDE = ("hamiltonian_tensor_net",)
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", list_models())
+@pytest.mark.parametrize("name", [name for name in list_models() if name not in _INSIDE])
 def test_compiles(name: str) -> None:
     type("Compiled", (ModelSuite,), {"model": name})().test_compile()
 
