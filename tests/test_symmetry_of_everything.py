@@ -121,8 +121,7 @@ def _declared_group_is_exact(name: str, backend: str, *, stress: bool) -> None:
     # An empty graph at the end cannot be told without `num_graphs`: models refuse it.
     warnings = tuple(w for w in report.warnings if not (name in MODELS and w.startswith("batch: refused")))
     assert report.verdict == "EXACT" and warnings == silent
-    # Generic inputs, and the inputs that come closest to the limit, which may be stressed.
-    assert max(f.median for f in report.fields) <= 1e-12 and report.e64 <= 1e-10
+    assert report.e64 <= 1e-11
     # Measured without stresses: 9.1e-5 for the gradient of this layer of Pin(1,3), three times what round-off explains.
     boosted = name == "layers.MVRMSNorm" and not stress
     assert max(f.e32 for f in report.fields) <= (2e-4 if boosted else 5e-5 if name in MODELS else 2e-5)

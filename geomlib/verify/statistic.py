@@ -15,7 +15,8 @@ generic trials, and the largest value over the trials of one class of inputs is 
 
 A function that computes in float64 whatever it is given shows in float32 the rounding of its inputs and results, and none of
 the operations inside, whose round-off it has in float64. Where :math:`f_{32}` and :math:`f_{64}` differ by eight roundings
-at most at equal inputs, :math:`2^{-21}`, the unit counts eightfold: logarithms of matrices of 30 rows need five.
+at most at equal inputs, :math:`2^{-21}`, an error above :math:`\tau` is judged by a unit eight times as large: logarithms of
+matrices of 30 rows need that.
 """
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
@@ -218,11 +219,14 @@ def score(
     alone = [relative(t.rounded, t.size, field_size) for t in trials if t.rounded > 0] + [floor[1]] * (
         floor[1] > 0
     )
+    tau64 = tolerance(d32)
+    if errors[worst] > tau64:
+        tau64 = tolerance(d32, max(alone, default=math.inf))
     return Score(
         errors[worst],
         max(e32, default=floor[0]),
         d32,
-        tolerance(d32, max(alone, default=math.inf)),
+        tau64,
         finite,
         worst,
         len(trials),
