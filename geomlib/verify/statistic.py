@@ -216,12 +216,13 @@ def score(
     seen = [relative(t.d32, t.size, field_size) for t in trials]
     d32 = max([floor[1], *(x for x in seen if x == x)])
     finite = all(t.finite for t in counted)
-    alone = [relative(t.rounded, t.size, field_size) for t in trials if t.rounded > 0] + [floor[1]] * (
-        floor[1] > 0
-    )
     tau64 = tolerance(d32)
     if errors[worst] > tau64:
-        tau64 = tolerance(d32, max(alone, default=math.inf))
+        alone = [
+            floor[1],
+            *(relative(t.rounded, t.size, field_size) for t in trials if t.rounded == t.rounded),
+        ]
+        tau64 = tolerance(d32, max(alone) or math.inf)  # nothing is known of float32 where no term is
     return Score(
         errors[worst],
         max(e32, default=floor[0]),

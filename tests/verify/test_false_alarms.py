@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
+from torch.autograd.function import FunctionCtx
 
 from geomlib import InvalidInput
 from geomlib.algebra.manifolds.spectral import symfun
@@ -129,3 +132,25 @@ def test_a_second_derivative_that_is_zero_is_known_to_round_off_only() -> None:
     for seed in (2, 3):
         report = check(identity, "O(3)*S_n", **types, example=(x,), explain=False, seed=seed, trials=8)
         assert report.verdict == "EXACT", report
+
+
+def test_a_small_second_derivative_that_is_wrong_is_blamed() -> None:
+    """A curvature of a ten-thousandth, whose backward pass cannot be differentiated to the right number."""
+
+    class Bent(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: FunctionCtx, x: Tensor) -> Tensor:
+            ctx.save_for_backward(x)
+            return x + 1e-4 * x.square()
+
+        @staticmethod
+        def backward(ctx: Any, g: Tensor) -> Tensor:
+            (x,) = ctx.saved_tensors
+            return g * (1 + 2e-4 * x + 1e-4 * (x - x.detach()))
+
+    def bent(x: Tensor) -> Tensor:
+        return Bent.apply(x)
+
+    x = torch.randn(6, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    report = check(bent, "S_n", inputs="node:inv", outputs="node:inv", example=(x,), explain=False, trials=8)
+    assert report.verdict == "BROKEN" and any("second derivative" in text for text in report.failures), report
