@@ -44,7 +44,7 @@ def part_of(path: Path) -> str:
 
 
 def imports(tree: ast.AST, package: str) -> Iterator[tuple[str, int]]:
-    """Yield every imported module name with its line; names given to import_module count too."""
+    """Yield every module that an import statement names, with its line."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from ((alias.name, node.lineno) for alias in node.names)
@@ -102,23 +102,22 @@ WRAPPERS = {
     "kernels/jit.py", "kernels/lanes.py", "kernels/lane_arithmetic.py", "kernels/lane_turn.py",
     "kernels/gaunt/cpu.py", "kernels/gaunt/weave.py",
     "train/module.py", "train/data.py", "train/callbacks.py", "train/loop.py",
-    "train/progress.py", "interop/ase_calculator.py",
+    "train/progress.py", "train/_lightning.py", "interop/ase_calculator.py",
 }  # fmt: skip
 
 
-def imported_at_once(tree: ast.Module) -> Iterator[tuple[str, int]]:
+def imported_at_once(tree: ast.AST) -> Iterator[tuple[str, int]]:
     """Yield the optional packages that a module imports when it is imported itself."""
-    guarded = {
-        id(inner)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
-        for inner in ast.walk(node)
-    }
-    for node in tree.body:
-        if id(node) in guarded or not isinstance(node, (ast.Import, ast.ImportFrom)):
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)) or (
+            isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+        ):
             continue
-        names = [a.name for a in node.names] if isinstance(node, ast.Import) else [node.module or ""]
-        yield from ((name, node.lineno) for name in names if name.split(".")[0] in OPTIONAL)
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            names = [a.name for a in node.names] if isinstance(node, ast.Import) else [node.module or ""]
+            yield from ((name, node.lineno) for name in names if name.split(".")[0] in OPTIONAL)
+        else:  # of a class, a try or a with
+            yield from imported_at_once(node)
 
 
 def test_optional_packages_are_imported_inside_functions() -> None:
@@ -133,4 +132,5 @@ def test_optional_packages_are_imported_inside_functions() -> None:
 
 def test_an_import_at_module_level_is_seen() -> None:
     text = "import numba\nfrom typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import ase\ndef f():\n    import scipy"
-    assert list(imported_at_once(ast.parse(text))) == [("numba", 1)]
+    text += "\ntry:\n    import scipy\nexcept ImportError:\n    pass"
+    assert list(imported_at_once(ast.parse(text))) == [("numba", 1), ("scipy", 8)]

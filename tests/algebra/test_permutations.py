@@ -19,7 +19,7 @@ def test_levi_civita_is_sympys(n: int) -> None:
         assert symbol[index] == int(sympy.LeviCivita(*index))
 
 
-@pytest.mark.parametrize(("n", "t"), [(3, 0), (4, 1), (4, 3), (5, 5)])
+@pytest.mark.parametrize(("n", "t"), [(1, 1), (3, 0), (4, 1), (4, 2), (4, 3), (5, 3), (5, 5)])
 def test_every_assignment_once_with_the_sign_of_its_completion(n: int, t: int) -> None:
     rows, signs = permutation_table(n, t)
     assert [tuple(row) for row in rows.tolist()] == list(itertools.permutations(range(n), t))

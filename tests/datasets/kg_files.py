@@ -28,7 +28,7 @@ def grid_facts(side: int = 6) -> list[tuple[str, str, str]]:
 
 
 def parts_of(facts: list[tuple[str, str, str]], seed: int = 0) -> dict[str, list[tuple[str, str, str]]]:
-    """A tenth each to validate and to test, but the first fact of an entity to train."""
+    """A fifth each to validate and to test, but the first fact of an entity to train."""
     order = np.random.default_rng(seed).permutation(len(facts))
     parts: dict[str, list[tuple[str, str, str]]] = {"train": [], "valid": [], "test": []}
     seen: set[str] = set()

@@ -90,7 +90,7 @@ def test_inexact_gyrations(gyrate: Any) -> None:
 
 
 def test_loop_property_can_be_left_out() -> None:
-    """A gyration that is wrong in nothing but the loop property is no longer caught without it."""
+    """The loop property is asked for unless it is left out."""
     assert "loop" in assert_gyrogroup(SPD("le"), points(), kappa=10.0)
     assert "loop" not in assert_gyrogroup(SPD("le"), points(), loop=False, kappa=10.0)
 

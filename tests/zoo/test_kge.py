@@ -270,7 +270,7 @@ def test_mapped(name):
 @every_model
 @pytest.mark.slow
 def test_compiled(name):
-    """The examples of the suites below are compiled every time, one of each model."""
+    """Every option; the examples of two models are compiled every time, below."""
     model = EVERY[name]()
     whole = model(HEAD, RELATION)
     compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
@@ -355,17 +355,6 @@ def test_subspaces_turn_round():
     assert bool(model(HEAD, RELATION).isfinite().all())
 
 
-class TestSPDKGE(ModelSuite):
-    model = "spd_kge"
-
-
-class TestGrassmannKGE(ModelSuite):
-    model = "grassmann_kge"
-
-    @pytest.mark.slow
-    def test_compile(self) -> None:
-        super().test_compile()
-
-
-class TestEuclideanKGE(ModelSuite):
-    model = "euclidean_kge"
+@pytest.mark.parametrize("name", ["spd_kge", "euclidean_kge"])
+def test_an_example_compiles(name):
+    type("Compiled", (ModelSuite,), {"model": name})().test_compile()

@@ -21,12 +21,8 @@ from geomlib.algebra.diagrams import (
     tensor_group,
 )
 from geomlib.algebra.diagrams.matrices import entries
-from geomlib.algebra.groups import parity
-from geomlib.algebra.permutations import permutation_table
 from geomlib.errors import InvalidInput
 from tests.algebra.diagrams.common import GROUPS, named
-
-PLANAR = ("partition", "brauer", "symplectic", "grood")
 
 
 def crossing_free(d: Diagram) -> bool:
@@ -101,9 +97,7 @@ def test_inputs_of_every_sort(d, G):
         assert torch.allclose(d.apply(y, G), expected(y), atol=1e-12)
     single = d.apply(x.float(), G)
     assert single.dtype == torch.float32 and torch.allclose(single.double(), expected(x), atol=1e-5)
-    assert bool(
-        d.apply(torch.full_like(x, 1e300), Lorentz(1, 1) if G.kind == "Lorentz" else G).isfinite().all()
-    )
+    assert bool(d.apply(torch.full_like(x, 1e300), G).isfinite().all())
     x = torch.randn(2, *[n] * k, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(lambda x: d.apply(x, G).pow(2), x)
     assert torch.autograd.gradgradcheck(lambda x: d.apply(x, G).pow(2), x)
@@ -124,15 +118,6 @@ def test_size_comes_with_the_data():
         Diagram([(0,)], 0, 1).apply(torch.zeros(2), S())
 
 
-@pytest.mark.parametrize(("n", "t"), [(0, 0), (1, 1), (4, 0), (4, 2), (4, 4), (5, 3)])
-def test_assignments_and_their_signs(n, t):
-    rows, signs = permutation_table(n, t)
-    assert sorted(map(tuple, rows.tolist())) == sorted(itertools.permutations(range(n), t))
-    for row, sign in zip(rows.tolist(), signs.tolist(), strict=True):
-        whole = row + [v for v in range(n) if v not in row]
-        assert sign == (1 if parity(whole) == "even" else -1)
-
-
 def test_entries_are_the_matrix():
     for d, G in CASES:
         where, value = entries(d, G)
@@ -146,7 +131,7 @@ def test_entries_are_the_matrix():
         "brauer",
         "grood",
         "jellyfish",
-    } and PLANAR
+    }
 
 
 @pytest.mark.parametrize("orders", [(2, 0), (0, 2), (0, 0), (1, 1), (3, 0), (0, 3)])
