@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -140,7 +141,7 @@ class SPDBatchNorm(nn.Module):
 
     @staticmethod
     def _check_numbers(theta: float, momentum: float, eps: float, margin: float) -> None:
-        if theta == 0 or not (0 <= momentum <= 1 and eps > 0 and 0 < margin < 1):
+        if not (math.isfinite(theta) and theta != 0 and 0 <= momentum <= 1 and eps > 0 and 0 < margin < 1):
             raise InvalidInput(
                 f"SPDBatchNorm: theta={theta}, momentum={momentum}, eps={eps}, margin={margin}: expected a power that is "
                 "not 0, a momentum from 0 to 1, eps > 0 and a margin between 0 and 1."

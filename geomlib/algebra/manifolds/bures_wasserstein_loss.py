@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd import Function
-from torch.autograd.function import once_differentiable
 
 from geomlib.algebra.manifolds.checks import require_spd, symmetrize
 from geomlib.algebra.manifolds.spectral import symfun
@@ -68,10 +67,11 @@ def bures_wasserstein_loss(
     B = symfun(Sigma, "sqrt") @ W
     n, r = B.shape[-2:]
     if tau:
-        gram = B.mT @ B if r <= n else B @ B.mT
-        unit = torch.eye(min(n, r), dtype=B.dtype, device=B.device)
+        wide = B.double()  # in float32 a small tau is lost beside the largest entry
+        gram = wide.mT @ wide if r <= n else wide @ wide.mT
+        unit = torch.eye(min(n, r), dtype=wide.dtype, device=B.device)
         root = symfun(symmetrize(gram) + tau * unit, "sqrt")
-        norm = root.diagonal(dim1=-2, dim2=-1).sum(-1) + (n - min(n, r)) * tau**0.5
+        norm = (root.diagonal(dim1=-2, dim2=-1).sum(-1) + (n - min(n, r)) * tau**0.5).to(B.dtype)
     else:
         norm = nuclear_norm(B)
     return W.square().sum((-2, -1)) + Sigma.diagonal(dim1=-2, dim2=-1).sum(-1) - 2 * norm
@@ -132,21 +132,45 @@ class _Isometry(Function):
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor], output: tuple[Tensor, ...]) -> None:
         ctx.mark_non_differentiable(*output[1:])
-        ctx.save_for_backward(*output[1:])
+        ctx.save_for_backward(inputs[0], *output[1:])
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, G: Tensor, *_: Any) -> Tensor:
         """Return the derivative in direction G, which is its own transpose: the Hessian of the norm is symmetric."""
-        U, s, V = ctx.saved_tensors
-        g = G.double()
-        left, right = U.mT @ g, g @ V  # (..., k, r), (..., n, k)
-        core = left @ V
-        sums = s[..., :, None] + s[..., None, :]
-        # Pairs of zero singular values meet columns of zeros: any finite factor will do.
-        turn = (core - core.mT) / torch.where(sums > 0, sums, 1.0)
-        inverse = torch.where(s > 0, 1 / torch.where(s > 0, s, 1.0), 0.0)
-        out = U @ turn @ V.mT
-        out = out + (right - U @ core) * inverse[..., None, :] @ V.mT
-        out = out + U @ (inverse[..., None] * (left - core @ V.mT))
-        return out.to(G.dtype)
+        B, U, s, V = ctx.saved_tensors
+        with torch.no_grad():
+            out = _isometry_slope(U, s, V, G)
+        return _Last.apply(out, B, G)
+
+
+def _isometry_slope(U: Tensor, s: Tensor, V: Tensor, G: Tensor) -> Tensor:
+    """Return the derivative of U Vᵀ in direction G."""
+    g = G.double()
+    left, right = U.mT @ g, g @ V  # (..., k, r), (..., n, k)
+    core = left @ V
+    sums = s[..., :, None] + s[..., None, :]
+    # Pairs of zero singular values meet columns of zeros: any finite factor will do.
+    turn = (core - core.mT) / torch.where(sums > 0, sums, 1.0)
+    inverse = torch.where(s > 0, 1 / torch.where(s > 0, s, 1.0), 0.0)
+    out = U @ turn @ V.mT
+    out = out + (right - U @ core) * inverse[..., None, :] @ V.mT
+    out = out + U @ (inverse[..., None] * (left - core @ V.mT))
+    return out.to(G.dtype)
+
+
+class _Last(Function):
+    """The first argument, tied to the others: its derivative is refused wherever it is asked for."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(out: Tensor, B: Tensor, G: Tensor) -> Tensor:
+        return out.clone()
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        pass
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        raise RuntimeError("nuclear_norm: third derivatives are not implemented.")

@@ -9,7 +9,15 @@ from torch import Tensor
 
 from geomlib.errors import InvalidInput
 
-__all__ = ["first_bad", "require_spd", "require_square", "require_symmetric", "symmetrize", "values_known"]
+__all__ = [
+    "first_bad",
+    "mean_weights",
+    "require_spd",
+    "require_square",
+    "require_symmetric",
+    "symmetrize",
+    "values_known",
+]
 
 #: Asymmetry, relative to the largest entry, that is taken for a mistake and not for rounding: float32 products of
 #: matrices of condition number 1e4 stay below it, and so do the finite differences of gradcheck.
@@ -53,6 +61,28 @@ def named(name: str, where: tuple[int, ...]) -> str:
         return f"`{name}`"
     index = ", ".join(str(i) for i in where)
     return f"matrix [{index}] of `{name}`"
+
+
+def mean_weights(points: Tensor, weights: Tensor | None, check: bool = True) -> Tensor:  # (..., K)
+    """Return the weights of K points (..., K, n, m), equal by default, refusing what is no weights of them.
+
+    Raises:
+        InvalidInput: no points; weights of another number, negative, NaN or all zero, where values are known.
+
+    >>> mean_weights(torch.ones(2, 3, 3), None)
+    tensor([1., 1.])
+    """
+    if points.ndim < 3 or points.shape[-3] == 0:
+        raise InvalidInput(f"`points` has shape {tuple(points.shape)}, expected (..., K, n, n) with K > 0.")
+    if weights is None:
+        return torch.ones(points.shape[-3], dtype=points.dtype, device=points.device)
+    if weights.ndim == 0 or weights.shape[-1] != points.shape[-3]:
+        raise InvalidInput(
+            f"`weights` has shape {tuple(weights.shape)}, expected (..., {points.shape[-3]}), one for each of the points."
+        )
+    if check and values_known(weights) and not bool(((weights >= 0).all(-1) & (weights.sum(-1) > 0)).all()):
+        raise InvalidInput("`weights` must not be negative, NaN or all zero.")
+    return weights
 
 
 def require_square(name: str, A: Tensor) -> None:

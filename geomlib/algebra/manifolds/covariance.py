@@ -85,19 +85,22 @@ def covariance(
     if not shrink >= 0:
         raise InvalidInput(f"covariance: shrink={shrink}, expected 0 or more.")
     z = x.double()
+    mean = z.mean(-1, keepdim=True)
     if center:
-        z = z - z.mean(-1, keepdim=True)
+        z = z - mean
     z = delayed(z, order, lag)
     s = z @ z.mT / z.shape[-1]
     variance = s.diagonal(dim1=-2, dim2=-1).mean(-1)
     if check and values_known(variance):
-        _require_variance(variance.detach())
+        # The mean of a constant is rounded, and leaves noise in place of zero.
+        noise = 16 * torch.finfo(torch.float64).eps * mean.detach() if center else torch.zeros_like(mean)
+        _require_variance(variance.detach(), noise.square().mean((-2, -1)))
     unit = torch.eye(s.shape[-1], dtype=s.dtype, device=s.device)
     return (s + shrink * variance[..., None, None] * unit).to(x.dtype)
 
 
-def _require_variance(variance: Tensor) -> None:
-    good = (variance > 0) & variance.isfinite()
+def _require_variance(variance: Tensor, least: Tensor) -> None:
+    good = (variance > least) & variance.isfinite()
     if not bool(good.all()):
         where = first_bad(good)
         raise InvalidInput(

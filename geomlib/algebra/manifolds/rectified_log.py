@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-from geomlib.algebra.manifolds.checks import symmetrize
+from geomlib.algebra.manifolds.checks import first_bad, named, require_square, symmetrize, values_known
 from geomlib.algebra.manifolds.plain import plain_reverse
 from geomlib.algebra.manifolds.spectral import apply_spectrum, decompose, derivative_symfun, primitives
 from geomlib.errors import InvalidInput
@@ -32,6 +32,8 @@ def rectified_log(
     Equal to ``symfun(symfun(A, "clamp", floor), "log")`` with derivatives of every order, at half the cost: both functions
     share their eigenvectors. A need not be positive definite.
 
+    **Shapes** A and the result (..., n, n).
+
     Args:
         A: symmetric matrices.
         floor: :math:`\varepsilon > 0`.
@@ -40,7 +42,8 @@ def rectified_log(
         backend: "auto", "torch", "cpu" or "cuda"; None takes that of the context.
 
     Raises:
-        InvalidInput: a floor that is not positive; matrices as :func:`~geomlib.algebra.manifolds.spectral.symfun` refuses.
+        InvalidInput: a floor that is not positive; a relative floor of a matrix without a positive trace; matrices as
+            :func:`~geomlib.algebra.manifolds.spectral.symfun` refuses.
 
     >>> rectified_log(torch.diag(torch.tensor([math.e, -3.0])), floor=1.0).abs().round(decimals=4)
     tensor([[1., 0.],
@@ -49,7 +52,14 @@ def rectified_log(
     if not (floor > 0 and math.isfinite(floor)):
         raise InvalidInput(f"rectified_log: floor = {floor!r}, expected a positive number.")
     if relative:
-        mean = A.diagonal(dim1=-2, dim2=-1).mean(-1)[..., None, None]
+        require_square("A", A)
+        mean = A.diagonal(dim1=-2, dim2=-1).mean(-1)
+        if values_known(mean) and bool((mean <= 0).any()):
+            raise InvalidInput(
+                f"rectified_log: {named('A', first_bad(mean > 0))} has no positive trace, which a relative floor needs. Use "
+                "relative=False."
+            )
+        mean = mean[..., None, None]
         unit = torch.eye(A.shape[-1], dtype=A.dtype, device=A.device)
         return rectified_log(A / mean, floor, eig_dtype=eig_dtype, backend=backend) + mean.log() * unit
     w, v = decompose(A, eig_dtype=eig_dtype, backend=backend)

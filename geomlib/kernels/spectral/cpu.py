@@ -12,6 +12,7 @@ from geomlib.kernels.spectral.groups import (
     mirror,
     product,
     ranks,
+    scaled,
     scatter,
     symmetric_part,
 )
@@ -24,18 +25,20 @@ def _outside(code, n, D, least, top):
     """Return whether an eigenvalue may be outside of the domain, as `primitives.check` has it."""
     low = wide_load(D, 0, W)
     high, size, near = low, magnitude(low), magnitude(low)
+    finite = size <= 1.7e308  # false for NaN, which the comparisons below pass over
     for i in range(1, n):
         w = wide_load(D, i, W)
         low, high = where(w < low, w, low), where(w > high, w, high)
         w = magnitude(w)
+        finite = finite & (w <= 1.7e308)
         size, near = where(w > size, w, size), where(w < near, w, near)
-    good = size <= 1.7e308  # false for NaN
+    good = finite
     if code == LOG or code == SQRT or code == INVSQRT or code == POW:
-        good = low > least * high
+        good = finite & (low > least * high)
     elif code == INV:
-        good = near > least * size
+        good = finite & (near > least * size)
     elif code == EXP:
-        good = high < top
+        good = finite & (high < top)
     return any_lane(none_of(good))
 
 
@@ -75,10 +78,7 @@ def evaluate(x, n, code, t, out, saved, room, limits):
         bad |= code != TOP and _outside(code, n, D, limits[3], limits[4])
         _places(code, D, n, rest)
         values(code, t, n, D, F, G, rest)
-        for k in range(n):
-            f = wide_load(F, k, W)
-            for i in range(n):
-                wide_store(A, i * ld + k, wide_load(V, i * ld + k, W) * f)
+        scaled(V, n, F, A)
         product(A, ld, 1, V, 1, ld, n, True, C)
         mirror(C, n)
         scatter(C, count, first, n, out)

@@ -7,7 +7,7 @@ from geomlib.kernels.lane_arithmetic import any_lane, magnitude, none_of, where,
 from geomlib.kernels.lane_turn import turn_in, turn_out
 from geomlib.kernels.spectral.eigen import W, stride
 
-__all__ = ["crooked", "gather", "mirror", "product", "ranks", "scatter", "symmetric_part"]
+__all__ = ["crooked", "gather", "mirror", "product", "ranks", "scaled", "scatter", "symmetric_part"]
 
 
 @jit_inline
@@ -59,20 +59,26 @@ def symmetric_part(Z, n):
 
 @jit_inline
 def crooked(Z, n, most):
-    """Return whether a matrix differs from its transpose by more than ``most`` times its largest entry, or is not finite."""
+    """Return whether a matrix differs from its transpose by more than ``most`` times its largest entry, or holds NaN.
+
+    In float64 infinity too.
+    """
     ld = stride(n)
     top = magnitude(wide_load(Z, 0, W))
     apart = top - top
+    finite = top <= 1.7e308
     for i in range(n):
         a = magnitude(wide_load(Z, i * ld + i, W))
+        finite = finite & (a <= 1.7e308)
         top = where(a > top, a, top)
         for j in range(i):
             a, b = wide_load(Z, i * ld + j, W), wide_load(Z, j * ld + i, W)
             d = magnitude(a - b)
+            finite = finite & (d <= 1.7e308)
             apart = where(apart >= d, apart, d)
             a = magnitude(a)
             top = where(a > top, a, top)
-    return any_lane(none_of(apart <= most * top))
+    return any_lane(none_of(finite & (apart <= most * top)))
 
 
 @jit_inline
@@ -134,3 +140,13 @@ def product(A, ai, ak, B, bk, bj, n, lower, C):
             for k in range(1, n):
                 p = p + wide_load(A, ai * i + ak * k, W) * wide_load(B, bk * k + bj * j, W)
             wide_store(C, i * ld + j, p)
+
+
+@jit_inline
+def scaled(V, n, F, C):
+    """Write V diag(F) to C."""
+    ld = stride(n)
+    for k in range(n):
+        f = wide_load(F, k, W)
+        for i in range(n):
+            wide_store(C, i * ld + k, wide_load(V, i * ld + k, W) * f)

@@ -79,7 +79,7 @@ def evaluate(A: Tensor, f: str, t: float, eig_dtype: torch.dtype, *, keep: bool)
     )
     if bad or f == "top":  # those who know the words
         require_symmetric("A", A)
-        _, whole = evaluate(A, "clamp", -math.inf, eig_dtype, keep=True) if f != "clamp" else (out, saved)
+        whole = saved if keep else evaluate(A, "clamp", -math.inf, eig_dtype, keep=True)[1]
         check(A, unpack(whole, A.shape)[0], f, t)
     return out, saved
 

@@ -10,7 +10,7 @@ from geomlib.kernels.jit import jit, jit_inline
 from geomlib.kernels.lane_arithmetic import any_lane, none_of, root, where, wide_load, wide_store
 from geomlib.kernels.spectral.eigen import W, diagonalise, stride
 from geomlib.kernels.spectral.functions import logarithm
-from geomlib.kernels.spectral.groups import crooked, gather, mirror, product, scatter, symmetric_part
+from geomlib.kernels.spectral.groups import crooked, gather, mirror, product, scaled, scatter, symmetric_part
 
 __all__ = ["distances"]
 
@@ -69,16 +69,6 @@ def _unwhiten(L, H, n, V):
             wide_store(V, i * ld + j, a * inverse)
 
 
-@jit_inline
-def _scaled(V, n, F, C):
-    """Write V diag(F) to C."""
-    ld = stride(n)
-    for k in range(n):
-        f = wide_load(F, k, W)
-        for i in range(n):
-            wide_store(C, i * ld + k, wide_load(V, i * ld + k, W) * f)
-
-
 @jit
 def distances(p, q, n, out, gp, gq, room, limits):
     """Write squared distances, and their gradients where there is room for them; return whether to look at a pair again."""
@@ -105,7 +95,7 @@ def distances(p, q, n, out, gp, gq, room, limits):
             h = logarithm(w)
             total = total + h * h
             wide_store(F, i, -2.0 * h)
-        bad |= any_lane(none_of(low > limits[3] * high))
+        bad |= any_lane(none_of((low > limits[3] * high) & (total <= 1.7e308)))
         wide_store(rest, 0, total)
         for t in range(min(W, count - first)):
             out[first + t] = rest[t]
@@ -113,14 +103,14 @@ def distances(p, q, n, out, gp, gq, room, limits):
             continue
         _unwhiten(L, H, n, V)
         if gp.shape[0] > 0:
-            _scaled(V, n, F, C)
+            scaled(V, n, F, C)
             product(C, ld, 1, V, 1, ld, n, True, L)
             mirror(L, n)
             scatter(L, count, first, n, gp)
         if gq.shape[0] > 0:
             for i in range(n):
                 wide_store(F, i, (0.0 - wide_load(F, i, W)) / wide_load(D, i, W))
-            _scaled(V, n, F, C)
+            scaled(V, n, F, C)
             product(C, ld, 1, V, 1, ld, n, True, L)
             mirror(L, n)
             scatter(L, count, first, n, gq)

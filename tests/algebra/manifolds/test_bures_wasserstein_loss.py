@@ -169,11 +169,23 @@ def test_transforms() -> None:
     bures_wasserstein_loss(w, S).sum().backward()
     torch.testing.assert_close(w.grad, one)
     assert bures_wasserstein_loss(W[:0], S[:0]).shape == (0,)
-    with pytest.raises(RuntimeError):  # third order: an error, not a wrong number
-        w = draw(3, 2).requires_grad_()
-        (a,) = torch.autograd.grad(nuclear_norm(w), w, create_graph=True)
-        (b,) = torch.autograd.grad(a.square().sum() + a[0, 0], w, create_graph=True)
-        torch.autograd.grad(b.sum(), w)
+    w = draw(3, 2).requires_grad_()
+    (a,) = torch.autograd.grad(nuclear_norm(w), w, create_graph=True)
+    (b,) = torch.autograd.grad(a.square().sum() + a[0, 0], w, create_graph=True)
+    for y in (b.sum(), (b * w).sum()):
+        with pytest.raises(RuntimeError, match="third derivatives"):  # an error, not a wrong number
+            torch.autograd.grad(y, w, retain_graph=True)
+
+
+def test_a_small_tau_in_float32() -> None:
+    """It was lost beside the Gram matrix, and columns that are equal raised an error."""
+    W = draw(10, 4).repeat(1, 2).float()
+    S = 4 * torch.eye(10)
+    for tau in (1e-6, 1e-8):
+        found = bures_wasserstein_loss(W, S, tau)
+        torch.testing.assert_close(
+            found, bures_wasserstein_loss(W.double(), S.double(), tau).float(), rtol=1e-5, atol=1e-5
+        )
 
 
 def test_module_and_misuse() -> None:

@@ -97,3 +97,11 @@ def test_misuse() -> None:
         with pytest.raises(InvalidInput, match=match):
             call()
     assert bool(torch.isnan(covariance(nan, check=False)[2]).all())
+
+
+@pytest.mark.parametrize("value", [0.1, 0.3, 1000 / 7])
+@pytest.mark.parametrize("length", [200, 333, 1000])
+def test_constant_series_are_refused(value: float, length: int) -> None:
+    """Their mean is rounded: the noise that is left is no variance."""
+    with pytest.raises(InvalidInput, match="constant"):
+        covariance(torch.full((3, length), value, dtype=torch.float64))

@@ -47,9 +47,9 @@ def test_gradients_of_every_kind():
     assert gradcheck(lambda x: rectified_log(x, 0.3, relative=True), a[:3])
 
 
+@mpmath.workdps(50)
 def test_gradient_in_fifty_digits():
     """The divided difference of log max(x, c) across the floor and within, from its definition in fifty digits."""
-    mpmath.mp.dps = 50
     a = matrices()[:1].requires_grad_()
     g = torch.randn(4, 4, dtype=torch.float64)
     (found,) = torch.autograd.grad((rectified_log(a, 0.5)[0] * g).sum(), a)
@@ -118,3 +118,9 @@ def test_misuse():
     bad[3, 1, 2] = torch.nan
     with pytest.raises(InvalidInput, match=r"matrix \[3\] of `A`"):
         rectified_log(bad, 0.5)
+
+
+def test_a_relative_floor_needs_a_positive_trace() -> None:
+    for trace in (-3.0, -1.0):
+        with pytest.raises(InvalidInput, match="no positive trace"):
+            rectified_log(torch.diag(torch.tensor([1.0, trace])), relative=True)

@@ -207,3 +207,24 @@ def test_the_backend_is_chosen_by_size() -> None:
         symfun(A.half(), "log", backend="cpu")
     with pytest.raises(InvalidInput, match="unknown backend"):
         symfun(A, "log", backend="gpu")
+
+
+@pytest.mark.parametrize("n", [2, 3, 5])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_every_place_of_a_matrix_is_looked_at(n: int, value: float) -> None:
+    """NaN on the diagonal passed, and where it met other entries afterwards."""
+    for i in range(n):
+        for j in range(n):
+            A = torch.eye(n, dtype=torch.float64).repeat(20, 1, 1)
+            A[17, i, j] = A[17, j, i] = value
+            for f, t in (("clamp", 0.5), ("log", None), ("exp", None)):
+                with pytest.raises(InvalidInput, match=r"matrix \[17\] of `A`"):
+                    symfun(A, f, t, backend="cpu")
+
+
+def test_entries_that_overflow_are_refused() -> None:
+    A = torch.full((40, 2, 2), 1.5e308, dtype=torch.float64) - torch.diag(torch.ones(2, dtype=torch.float64))
+    A[1:] = torch.eye(2, dtype=torch.float64)
+    for f, t in (("clamp", 0.5), ("sqrt", None)):
+        with pytest.raises(InvalidInput, match=r"matrix \[0\] of `A`"):  # not of memory behind what was kept
+            symfun(A, f, t, backend="cpu")

@@ -16,6 +16,7 @@ from torch import Tensor
 from geomlib.algebra.manifolds.grassmann.blocks import aligned
 from geomlib.algebra.manifolds.grassmann.series import trigonometric
 from geomlib.algebra.manifolds.spectral import spectrum, symmetrize
+from geomlib.algebra.manifolds.spectral.transforms import variant
 
 __all__ = ["angles", "frame_exp", "frame_log", "frame_transport", "horizontal", "squared_angle"]
 
@@ -143,9 +144,7 @@ def squared_angle(U: Tensor, V: Tensor) -> Tensor:  # (..., n, p) -> (...)
     1.570796327
     """
     U, V = torch.broadcast_tensors(U, V)
-    # torch.compile takes no function with a forward-mode rule.
-    function = _SquaredAngle if torch.compiler.is_compiling() else _SquaredAngleJvp
-    return function.apply(U, V)
+    return variant(_SquaredAngle, _SquaredAngleJvp)(U, V)
 
 
 def angles(U: Tensor, V: Tensor) -> Tensor:  # (..., n, p) -> (..., p)

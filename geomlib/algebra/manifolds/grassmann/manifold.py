@@ -4,11 +4,13 @@ r"""Subspaces as points of a manifold: geodesics, distances, means, and the oper
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 import torch
 from torch import Tensor
 
+from geomlib.algebra.manifolds.checks import mean_weights
 from geomlib.algebra.manifolds.grassmann import blocks, frames
 from geomlib.algebra.manifolds.grassmann.bases import dominant_frame, projector
 from geomlib.algebra.manifolds.grassmann.checks import (
@@ -194,10 +196,9 @@ class Grassmann:
             iters: steps at most.
             tol: length of a step that ends the search.
         """
+        weights = mean_weights(points, weights)
         U = self.frame(points, "points")
-        k = U.shape[-3]
-        w = U.new_full((k,), 1.0 / k) if weights is None else weights / weights.sum(-1, keepdim=True)
-        return self.point(karcher_mean(U, w, iters, tol))
+        return self.point(karcher_mean(U, (weights / weights.sum(-1, keepdim=True)).to(U), iters, tol))
 
     def principal_angles(self, P: Tensor, Q: Tensor) -> Tensor:  # (..., p)
         """Return the principal angles in increasing order."""
@@ -227,19 +228,25 @@ class Grassmann:
 
     def gyration(self, P: Tensor, Q: Tensor) -> Tensor:  # (..., n, n)
         r"""Return the rotation F of gyr[P, Q]: frames go to F R, projectors to :math:`F R F^\top`."""
-        return self._gyrated(P, Q, torch.eye(self.n, dtype=P.dtype, device=P.device))
+        return self._turning(P, Q)(torch.eye(self.n, dtype=P.dtype, device=P.device))
 
     def gyrate(self, P: Tensor, Q: Tensor, R: Tensor) -> Tensor:
         """Return gyr[P, Q] R without the matrix: an isometry that keeps the identity and sums."""
-        half = self._gyrated(P, Q, R)
-        return half if self.view == "onb" else self._gyrated(P, Q, half.mT)
+        self._checked(R, "R")
+        turn = self._turning(P, Q)
+        half = turn(R)
+        return half if self.view == "onb" else turn(half.mT)
 
-    def _gyrated(self, P: Tensor, Q: Tensor, X: Tensor) -> Tensor:
+    def _turning(self, P: Tensor, Q: Tensor) -> Callable[[Tensor], Tensor]:
         U, W = self.frame(P), self.frame(Q, "Q")
         first, second = self._block(U, "P"), self._block(W, "Q")
-        total = blocks.block(blocks.block_rotate(first, W))
-        turned = blocks.block_rotate(first, blocks.block_rotate(second, X))
-        return blocks.block_rotate(total, turned, inverse=True)
+        total = self._block(blocks.block_rotate(first, W), "P + Q")
+
+        def turn(X: Tensor) -> Tensor:
+            turned = blocks.block_rotate(first, blocks.block_rotate(second, X))
+            return blocks.block_rotate(total, turned, inverse=True)
+
+        return turn
 
     def ginner(self, P: Tensor, Q: Tensor) -> Tensor:  # (...)
         """Return the inner product of the logarithms at the identity."""

@@ -8,6 +8,7 @@ from torch import Tensor
 from geomlib.algebra.manifolds.checks import values_known
 from geomlib.algebra.manifolds.grassmann.bases import mean_subspace
 from geomlib.algebra.manifolds.grassmann.frames import frame_exp, frame_log
+from geomlib.algebra.manifolds.plain import plain_reverse
 
 __all__ = ["karcher_mean"]
 
@@ -46,6 +47,7 @@ def karcher_mean(
     may_stop = (
         values_known(U)
         and U.numel() > 0
+        and plain_reverse()
         and not (torch.is_grad_enabled() and (U.requires_grad or weights.requires_grad))
     )
     for _ in range(iters):

@@ -33,6 +33,7 @@ from geomlib.algebra.manifolds.fast import spectral_kernels
 from geomlib.algebra.manifolds.spd.cholesky import cholesky, half, unwhiten, whiten
 from geomlib.algebra.manifolds.spectral import derivative_symfun, symfun
 from geomlib.algebra.manifolds.spectral.scalar import loewner
+from geomlib.algebra.manifolds.spectral.transforms import variant
 from geomlib.errors import InvalidInput
 
 __all__ = ["ai_sqdist", "ai_sqdist_gradients", "ai_sqdist_reference", "refuse_pencil"]
@@ -110,12 +111,11 @@ def ai_sqdist_gradients(
 
 
 def _valued() -> Any:
-    # torch.compile takes no function with a forward-mode rule.
-    return _Value.apply if torch.compiler.is_compiling() else _ValueJvp.apply
+    return variant(_Value, _ValueJvp)
 
 
 def _graded() -> Any:
-    return _Gradient.apply if torch.compiler.is_compiling() else _GradientJvp.apply
+    return variant(_Gradient, _GradientJvp)
 
 
 def _check(P: Tensor, Q: Tensor) -> None:

@@ -134,7 +134,8 @@ class Flat(Metric):
 
     def ginner(self, P: Tensor, Q: Tensor) -> Tensor:
         """Return the inner product of the coordinates."""
-        return self.chart_inner(self.chart(P), self.chart(Q))
+        X = self.chart(P)
+        return self.chart_inner(X, X if Q is P else self.chart(Q))
 
     def chart_sqdist(self, X: Tensor, Y: Tensor) -> Tensor:
         """Return the squared distance of coordinates."""

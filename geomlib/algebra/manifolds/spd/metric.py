@@ -125,7 +125,8 @@ class Metric(ABC):
         """Return the inner product of the logarithms at the identity."""
         if not self.complete:
             self.incomplete()
-        return self.inner0(self.log0(P), self.log0(Q))
+        X = self.log0(P)
+        return self.inner0(X, X if Q is P else self.log0(Q))
 
     def incomplete(self) -> NoReturn:
         """Raise the error that says why there are no gyro operations."""

@@ -135,6 +135,10 @@ class Power(_Pulled):
         """Return the orthogonal matrix of the images, which acts before and after the power alike."""
         return self.base.gyration(self.to(P), self.to(Q))
 
+    def gap0(self, P: Tensor, Q: Tensor) -> Tensor:
+        """Return that of the images, divided by theta."""
+        return self.base.gap0(self.to(P), self.to(Q)) / self.theta
+
     def logit(self, S: Tensor, P: Tensor, A: Tensor) -> Tensor:
         """Return the logit of the images, divided by theta."""
         return self.base.logit(self.to(S), self.to(P), A) / self.theta

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from geomlib.algebra.manifolds.checks import (
     first_bad,
+    mean_weights,
     named,
     require_spd,
     require_square,
@@ -143,7 +144,8 @@ class SPD:
         if not (self.alpha > 0 and self.alpha + n * self.beta > 0):
             raise InvalidInput(
                 f"SPD: alpha = {self.alpha} and beta = {self.beta} give no inner product for n = {n}: alpha and alpha + "
-                f"n beta must be positive. Raise beta above {-self.alpha / n:.4g}."
+                "n beta must be positive. "
+                + (f"Raise beta above {-self.alpha / n:.4g}." if self.alpha > 0 else "Raise alpha above 0.")
             )
 
     def exp(self, P: Tensor, V: Tensor) -> Tensor:
@@ -219,22 +221,7 @@ class SPD:
             tol: length of the last step, in the metric's own coordinates at the mean.
             order: derivatives are exact up to this order.
         """
-        if points.ndim < 3 or points.shape[-3] == 0:
-            raise InvalidInput(
-                f"`points` has shape {tuple(points.shape)}, expected (..., K, n, n) with K > 0."
-            )
-        if weights is None:
-            weights = torch.ones(points.shape[-3], dtype=points.dtype, device=points.device)
-        elif weights.ndim == 0 or weights.shape[-1] != points.shape[-3]:
-            raise InvalidInput(
-                f"`weights` has shape {tuple(weights.shape)}, expected (..., {points.shape[-3]}), one for each of the points."
-            )
-        if (
-            self.check
-            and values_known(weights)
-            and not bool(((weights >= 0).all(-1) & (weights.sum(-1) > 0)).all())
-        ):
-            raise InvalidInput("`weights` must not be negative, NaN or all zero.")
+        weights = mean_weights(points, weights, self.check)
 
         def found(points: Tensor) -> Tensor:
             w = weights.to(points.dtype)

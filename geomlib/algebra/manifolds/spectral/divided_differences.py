@@ -33,7 +33,7 @@ def index_sets(n: int, count: int, device: torch.device) -> tuple[Tensor, Tensor
     >>> sets.tolist(), row.tolist()
     ([[0, 0, 0], [0, 0, 1], [0, 1, 1], [1, 1, 1]], [[[0, 1], [1, 2]], [[1, 2], [2, 3]]])
     """
-    plain = not torch.compiler.is_compiling() and values_known() and type(torch.empty(0)) is Tensor
+    plain = values_known() and type(torch.empty(0)) is Tensor
     return _kept_index_sets(n, count, device) if plain else _index_sets(n, count, device)
 
 

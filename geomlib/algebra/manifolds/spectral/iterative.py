@@ -77,7 +77,7 @@ def iterative_root(A: Tensor, f: str, method: str) -> Tensor:  # (..., n, n)
         raise InvalidInput(
             f"method {method!r} computes 'sqrt' and 'invsqrt' only, found {f!r}. Use method='eigh'."
         )
-    root, inverse = variant(_Roots, _RootsJvp)(A, method, f)
+    root, inverse = variant(_Roots, _RootsJvp)(A, method)
     return root if f == "sqrt" else inverse
 
 
@@ -242,7 +242,7 @@ class _Roots(Function):
     """The root S and its inverse R; derivatives are Lyapunov equations with S."""
 
     @staticmethod
-    def forward(A: Tensor, method: str, f: str) -> tuple[Tensor, Tensor]:
+    def forward(A: Tensor, method: str) -> tuple[Tensor, Tensor]:
         require_spd("A", A)
         base = symmetrize(A)
         if method != "newton_schulz":
@@ -261,20 +261,20 @@ class _Roots(Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-        _, method, _ = inputs
+        _, method = inputs
         ctx.published = method != "newton_schulz"
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(*output)
         ctx.save_for_forward(*output)
 
     @staticmethod
-    def backward(ctx: Any, GS: Tensor | None, GR: Tensor | None) -> tuple[Tensor | None, None, None]:
+    def backward(ctx: Any, GS: Tensor | None, GR: Tensor | None) -> tuple[Tensor | None, None]:
         S, R = ctx.saved_tensors
         parts = [] if GS is None else [symmetrize(GS)]
         if GR is not None:
             parts.append(-(R @ symmetrize(GR) @ R))
         source = total(parts)
-        return (None if source is None else sign_lyapunov(S, source, ctx.published)), None, None
+        return (None if source is None else sign_lyapunov(S, source, ctx.published)), None
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[Any, ...], A: Tensor, *rest: Any) -> tuple[Any, Any]:

@@ -98,7 +98,7 @@ def _inverse_gaps(w: Tensor) -> Tensor:
     own = torch.eye(w.shape[-1], dtype=torch.bool, device=w.device)
     gaps = w[..., None, :] - w[..., :, None]
     open_ = gaps.abs() > _least_gap(w)[..., None, None]
-    return torch.where(own, 0.0, torch.where(open_, 1 / gaps, torch.nan))
+    return torch.where(own, 0.0, torch.where(open_, 1 / torch.where(open_, gaps, 1.0), torch.nan))
 
 
 def _least_gap(w: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.autograd import gradcheck, gradgradcheck
 
 from geomlib import InvalidInput
+from geomlib.algebra.manifolds.checks import symmetrize
 from geomlib.algebra.manifolds.spectral import (
     flag_projectors,
     lyapunov,
@@ -167,3 +168,25 @@ def test_eigenvalues() -> None:
 def test_what_is_refused(call: Callable[[], Tensor], message: str) -> None:
     with pytest.raises(InvalidInput, match=message):
         call()
+
+
+def test_third_derivatives_of_eigenvalues() -> None:
+    A = symmetrize(torch.randn(3, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(4)))
+    directions = [
+        symmetrize(torch.randn(3, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(k)))
+        for k in (5, 6)
+    ]
+
+    def second(A: torch.Tensor) -> torch.Tensor:
+        A = A if A.requires_grad else A.requires_grad_()
+        g = spectrum(A)[1]
+        for D in directions:
+            g = (torch.autograd.grad(g, A, create_graph=True)[0] * D).sum()
+        return g
+
+    x = A.clone().requires_grad_()
+    (third,) = torch.autograd.grad(second(x), x)
+    E = symmetrize(torch.randn(3, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(7)))
+    h = 1e-4
+    differences = (second(A + h * E) - second(A - h * E)) / (2 * h)
+    torch.testing.assert_close((third * E).sum(), differences.detach(), rtol=1e-6, atol=1e-6)
