@@ -118,6 +118,10 @@ class SPDBatchNorm(nn.Module):
         positive("SPDBatchNorm", n=n, **({} if n_mean_steps is None else {"n_mean_steps": n_mean_steps}))
         self.metric = checked_metric("SPDBatchNorm", metric, METRICS)
         self._check_numbers(theta, momentum, eps, margin)
+        if metric not in ("ai", "le") and (alpha, beta) != (1.0, 0.0):
+            raise InvalidInput(
+                f"SPDBatchNorm: alpha={alpha}, beta={beta}, but metric={metric!r} has no such family; leave them at 1 and 0."
+            )
         if (M is not None or learn_M) and metric != "gbw":
             raise InvalidInput(f"SPDBatchNorm: M belongs to metric='gbw', found metric={metric!r}.")
         self.n, self.theta, self.momentum, self.eps = n, float(theta), float(momentum), float(eps)
@@ -130,7 +134,7 @@ class SPDBatchNorm(nn.Module):
                 raise InvalidInput(f"SPDBatchNorm: `M` has shape {tuple(start.shape)}, expected ({n}, {n}).")
         self.bias = nn.Parameter(torch.zeros(n, n)) if bias else None
         self.weight = nn.Parameter(torch.ones(())) if dispersion else None
-        self.log_M = nn.Parameter(symfun(start, "log")) if learn_M else None
+        self.log_M = nn.Parameter(symfun(start, "log").to(torch.get_default_dtype())) if learn_M else None
         fixed = M is not None and not learn_M
         self.register_buffer("M", start.to(torch.get_default_dtype()) if fixed else None)
         self._moved = fixed or learn_M
@@ -143,15 +147,15 @@ class SPDBatchNorm(nn.Module):
     def _check_numbers(theta: float, momentum: float, eps: float, margin: float) -> None:
         if not (math.isfinite(theta) and theta != 0 and 0 <= momentum <= 1 and eps > 0 and 0 < margin < 1):
             raise InvalidInput(
-                f"SPDBatchNorm: theta={theta}, momentum={momentum}, eps={eps}, margin={margin}: expected a power that is "
-                "not 0, a momentum from 0 to 1, eps > 0 and a margin between 0 and 1."
+                f"SPDBatchNorm: theta={theta}, momentum={momentum}, eps={eps}, margin={margin}: expected a finite power "
+                "other than 0, a momentum from 0 to 1, eps > 0 and a margin between 0 and 1."
             )
 
     # What statistics and tests need to know of the layer.
 
     def space(self) -> SPD:
         """Return the manifold with the metric of the layer, in which mean and variance are what they are."""
-        M = self._matrix() if self._moved else torch.eye(self.n).to(self.running_mean)
+        M = self._matrix()
         more: dict[str, Any] = {"M": M.detach()} if self.metric == "gbw" else {}
         if self.metric in ("ai", "le"):
             more = {"alpha": self.alpha, "beta": self.beta}

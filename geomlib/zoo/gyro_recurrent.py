@@ -16,7 +16,7 @@ from geomlib.layers import BiMap, GyroScale, GyroTranslate
 from geomlib.layers._multivectors import rows_symmetry_of
 from geomlib.layers._spd import FLAT, checked_metric, example_spd, positive
 from geomlib.layers._spd_hyperplanes import SPDHyperplanes
-from geomlib.zoo._covariances import checked_cov
+from geomlib.zoo._samples import check_samples
 from geomlib.zoo.registry import register_model
 
 __all__ = ["GyroRecurrent", "GyroRecurrentCell"]
@@ -162,8 +162,8 @@ class GyroRecurrent(nn.Module):
             InvalidInput: shapes or types that do not fit, a matrix that is not positive definite.
         """
         o, cell = self._options, self.cell
-        shape = o["windows"], o["parts"], o["n"], o["n"]
-        checked_cov("GyroRecurrent", cov, shape, self.congruence.weight)
+        shape = None, o["windows"], o["parts"], o["n"], o["n"]
+        check_samples("GyroRecurrent", "cov", cov, shape, self.congruence.weight)
         x = cell.entered(self.congruence(cov))  # (B, windows, channels, d, d)
         scaled, features = cell.input_scale(x), cell.vector(x)
         state = torch.zeros_like(x[:, 0])

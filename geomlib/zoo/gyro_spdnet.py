@@ -14,7 +14,7 @@ from geomlib.layers import BiMap, GyroScale, GyroTranslate, ReEig, SPDConv
 from geomlib.layers._multivectors import rows_symmetry_of
 from geomlib.layers._spd import FLAT, checked_metric, example_spd, positive
 from geomlib.layers._spd_hyperplanes import SPDHyperplanes
-from geomlib.zoo._covariances import checked_cov
+from geomlib.zoo._samples import check_samples
 from geomlib.zoo.registry import register_model
 
 __all__ = ["GyroSPDNet"]
@@ -129,8 +129,8 @@ class GyroSPDNet(nn.Module):
             InvalidInput: shapes or types that do not fit, a matrix that is not positive definite.
         """
         o = self._options
-        shape = o["windows"], o["parts"], o["n"], o["n"]
-        checked_cov("GyroSPDNet", cov, shape, self.congruence.weight)
+        shape = None, o["windows"], o["parts"], o["n"], o["n"]
+        check_samples("GyroSPDNet", "cov", cov, shape, self.congruence.weight)
         x = self.congruence(cov)  # (B, windows, channels, d, d)
         x = self.rectify(self.scale(self.translate(x))).transpose(1, 2)
         return self.head.values(self.rectify_hidden(self.conv(x)).flatten(1, 2))

@@ -18,7 +18,7 @@ from geomlib.kernels.autocast import full_precision
 from geomlib.layers import SPDMLR, BiMap, ReEig, SPDBatchNorm
 from geomlib.layers._multivectors import rows_symmetry_of
 from geomlib.layers._spd import example_spd, positive
-from geomlib.zoo._covariances import checked_cov
+from geomlib.zoo._samples import check_samples
 from geomlib.zoo.registry import register_model
 
 __all__ = ["HEADS", "NORMS", "SPDNet"]
@@ -122,7 +122,8 @@ class SPDNet(nn.Module):
             InvalidInput: shapes or types that do not fit, a matrix that is not positive definite.
         """
         options = self._options
-        x = checked_cov("SPDNet", cov, (options["n"], options["n"]), next(self.parameters()))
+        check_samples("SPDNet", "cov", cov, (None, options["n"], options["n"]), next(self.parameters()))
+        x = cov
         for k, (congruence, norm, rectifier) in enumerate(
             zip(self.maps, self.norms, self.rectifiers, strict=True)
         ):

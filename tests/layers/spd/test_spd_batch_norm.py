@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -311,3 +313,22 @@ def test_float32_of_large_condition(metric: str) -> None:
         found.weight.fill_(0.2)
         wide.weight.fill_(0.2)
     torch.testing.assert_close(found(x.float()).double(), wide(x.float().double()), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"metric": "ai", "theta": float("nan")},
+        {"metric": "bw", "theta": float("inf")},
+        {"metric": "bw", "alpha": -5.0},
+        {"metric": "lc", "beta": 7.0},
+    ],
+)
+def test_numbers_that_mean_nothing_are_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(InvalidInput, match="SPDBatchNorm"):
+        SPDBatchNorm(3, **options)
+
+
+def test_parameters_have_one_type() -> None:
+    layer = SPDBatchNorm(3, "gbw", M=2 * torch.eye(3, dtype=torch.float64), learn_M=True)
+    assert {p.dtype for p in layer.parameters()} == {torch.get_default_dtype()}
