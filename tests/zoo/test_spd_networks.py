@@ -246,10 +246,14 @@ def test_misuse():
     for kind in (GyroSPDNet, GyroRecurrent):
         with pytest.raises(InvalidInput, match="metric"):
             kind(metric="bw")
-        with pytest.raises(InvalidInput, match=r"`cov` has shape \(2, 4, 4\), expected \(samples, 3, 2, 4, 4\)"):
+        with pytest.raises(
+            InvalidInput, match=r"`cov` has shape \(2, 4, 4\), expected \(samples, 3, 2, 4, 4\)"
+        ):
             kind(**SMALL)(torch.eye(4).expand(2, 4, 4))
     model = SPDNet(4, (3,), 3)
-    with pytest.raises(InvalidInput, match=r"SPDNet: `cov` has shape \(2, 5, 5\), expected \(samples, 4, 4\)"):
+    with pytest.raises(
+        InvalidInput, match=r"SPDNet: `cov` has shape \(2, 5, 5\), expected \(samples, 4, 4\)"
+    ):
         model(torch.eye(5).expand(2, 5, 5))
     with pytest.raises(InvalidInput, match=r"float64.*model.to"):
         model(torch.eye(4).double()[None])
